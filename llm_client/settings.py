@@ -1,0 +1,130 @@
+"""Which settings are in force? Flag > process environment > `.env` in the repo's root > default.
+
+Scripts call `load_settings()` once, at their entry point, and let their flags override the result.
+The shell scripts get the same answer as assignments to `eval`:
+
+    python llm_client/settings.py
+    eval "$(python llm_client/settings.py)"
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# field of Settings -> name in the environment and in .env
+NAMES = {
+    "judge_model": "JUDGE_MODEL",
+    "server_host": "SERVER_HOST",
+    "server_port": "SERVER_PORT",
+    "base_url": "JUDGE_BASE_URL",
+    "api_key": "VLLM_API_KEY",
+    "hub_token": "HUGGING_FACE_HUB_TOKEN",
+    "tracking_uri": "MLFLOW_TRACKING_URI",
+    "experiment_name": "MLFLOW_EXPERIMENT_NAME",
+}
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message is one line and names it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings in force; an empty string stands for 'not set'."""
+
+    judge_model: str
+    server_host: str
+    server_port: int
+    base_url: str
+    api_key: str
+    hub_token: str
+    tracking_uri: str
+    experiment_name: str
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None
+) -> Settings:
+    """Merge process environment, `.env` and defaults; raises SettingsError for a bad value."""
+    environ = os.environ if environ is None else environ
+    root = (dotenv_path or ROOT / ".env").parent
+    from_file = {k: v for k, v in dotenv_values(dotenv_path or ROOT / ".env").items() if v}
+    if not environ.get("JUDGE_MODEL") and from_file.get("JUDGE_MODEL"):
+        from_file["JUDGE_MODEL"] = _anchor_folder(str(from_file["JUDGE_MODEL"]), root)
+    if from_file.get("MLFLOW_TRACKING_URI"):
+        from_file["MLFLOW_TRACKING_URI"] = _anchor_uri(str(from_file["MLFLOW_TRACKING_URI"]), root)
+
+    def value(name: str, default: str = "") -> str:
+        return environ.get(name) or from_file.get(name) or default
+
+    host = value("SERVER_HOST", "127.0.0.1")
+    port = _port(value("SERVER_PORT", "8000"))
+    return Settings(
+        judge_model=value("JUDGE_MODEL"),
+        server_host=host,
+        server_port=port,
+        base_url=check_base_url(value("JUDGE_BASE_URL", f"http://{_reachable(host)}:{port}/v1")),
+        api_key=value("VLLM_API_KEY"),
+        hub_token=value("HUGGING_FACE_HUB_TOKEN"),
+        tracking_uri=value("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}"),
+        experiment_name=value("MLFLOW_EXPERIMENT_NAME", "llm_judge"),
+    )
+
+
+def check_base_url(url: str) -> str:
+    """Return the URL without a trailing slash; raises SettingsError unless it is http(s)://host."""
+    if not re.match(r"https?://[^/\s]+", url):
+        raise SettingsError(
+            f"JUDGE_BASE_URL: '{url}' is not a URL; write it as http://127.0.0.1:8000/v1"
+        )
+    return url.rstrip("/")
+
+
+def _reachable(host: str) -> str:
+    """An address that a client can call for one that a server listens on."""
+    if host in {"0.0.0.0", "::"}:
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise SettingsError(f"SERVER_PORT: '{text}' is not a port number (1-65535)")
+    return int(text)
+
+
+def _anchor_folder(model: str, root: Path) -> str:
+    """A model in `.env` is a folder relative to the root where there is one, else a Hub id."""
+    folder = root / Path(model).expanduser()
+    return str(folder) if folder.is_dir() or model.startswith((".", "~")) else model
+
+
+def _anchor_uri(uri: str, root: Path) -> str:
+    """Make the relative path of a sqlite or file URI in `.env` absolute."""
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        return f"sqlite:///{root / uri.removeprefix('sqlite:///')}"
+    if "://" not in uri and not uri.startswith(("/", "databricks", "file:")):
+        return str(root / uri)
+    return uri
+
+
+def shell_assignments(settings: Settings) -> str:
+    """The settings as lines `NAME=value`, quoted for bash."""
+    return "\n".join(
+        f"{NAMES[field.name]}={shlex.quote(str(getattr(settings, field.name)))}"
+        for field in fields(settings)
+    )
+
+
+if __name__ == "__main__":
+    try:
+        print(shell_assignments(load_settings()))  # noqa: T201
+    except SettingsError as error:
+        raise SystemExit(f"settings: {error}") from None

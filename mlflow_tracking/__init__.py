@@ -1,0 +1,1 @@
+"""Everything that knows MLflow, and the judging of a CSV's rows."""
