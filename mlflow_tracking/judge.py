@@ -1,0 +1,230 @@
+"""How is one row judged? Renders the prompt, calls the judge, reads its verdict.
+
+Used by `python mlflow_tracking/run_experiment.py`; `evaluate_with_llm_judge` of custom_metrics.py
+is the way in.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from llm_client.judge_client import CallFailed, JudgeClient, Reply
+from mlflow_tracking.judge_prompt import JudgePrompt
+from mlflow_tracking.manipulation import find_spans, leave_out
+from mlflow_tracking.reply_parser import UnparsableReply, parse_reply
+from mlflow_tracking.row_text import ControlTokens
+from mlflow_tracking.score_probabilities import score_probabilities
+from mlflow_tracking.verdict import Score, Status, Verdict
+
+# The digit's alternatives are five at most under the constraint; without it other text competes.
+_TOP_LOGPROBS_CONSTRAINED, _TOP_LOGPROBS_FREE = 5, 20
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """Everything about the judge that could change a score."""
+
+    model: str
+    prompt: JudgePrompt
+    model_root: str = ""  # what the server says the name stands for
+    temperature: float = 0.0
+    max_tokens: int = 256
+    seed: int = 0
+    constrained: bool = True  # the server holds the reply to the prompt's form
+    context_length: int | None = None  # tokens; None: the server does not tell
+    on_too_long: Literal["fail", "truncate"] = "fail"
+    control_tokens: ControlTokens = field(default=ControlTokens())
+    check_manipulation: bool = True
+
+    def fingerprint(self) -> str:
+        """A hash of what could change a score; verdicts are kept under it."""
+        parts = [
+            self.model,
+            self.model_root,
+            self.prompt.sha256,
+            self.temperature,
+            self.max_tokens,
+            self.seed,
+            self.constrained,
+            self.context_length,
+            self.on_too_long,
+            sorted(self.control_tokens.literals),
+            self.check_manipulation,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is judged: an answer to a question, beside a reference answer ('' for none)."""
+
+    question: str
+    answer: str
+    reference: str = ""
+
+
+class Judge:
+    """One judge model behind one client."""
+
+    def __init__(self, client: JudgeClient, settings: JudgeSettings) -> None:
+        self.client, self.settings = client, settings
+        self._fingerprint = settings.fingerprint()
+
+    def key(self, item: Question) -> str:
+        """What a verdict on `item` is kept under: the row and everything that could change it."""
+        reference = item.reference if self.settings.prompt.uses_reference else ""
+        parts = [item.question, item.answer, reference, self._fingerprint]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    def messages(self, item: Question) -> list[dict[str, str]]:
+        """The chat messages that the judge is sent for `item`."""
+        return self.settings.prompt.render(
+            item.question, item.answer, item.reference, self.settings.control_tokens
+        )
+
+    async def judge(self, item: Question) -> Verdict:
+        """The verdict on `item`; only ServerGone gets out, any other fault is the verdict's status."""
+        if not item.question.strip() or not item.answer.strip():
+            missing = "question" if not item.question.strip() else "answer"
+            return Verdict(Status.EMPTY_INPUT, f"the row has no {missing}")
+        try:
+            fitted = await self._fit(item)
+            if isinstance(fitted, Verdict):
+                return fitted
+            verdict = await self._judge_checked(fitted)
+        except CallFailed as failure:
+            return _failed_call(failure)
+        return replace(verdict, answer_truncated=fitted is not item)
+
+    async def _judge_checked(self, item: Question) -> Verdict:
+        """Judge; text that speaks to the judge is left out and can only lower the score."""
+        spans = find_spans(item.answer) if self.settings.check_manipulation else []
+        verdict = await self._call(item)
+        if not spans:
+            return verdict
+        texts = tuple(item.answer[start:end] for start, end in spans)
+        clean = await self._call(replace(item, answer=leave_out(item.answer, spans)))
+        with_span = verdict.overall.value if verdict.overall else None
+        lower = clean if _value(clean) <= _value(verdict) or verdict.failed else verdict
+        return replace(
+            _sum_cost(lower, verdict, clean), suspected_manipulation=texts, score_with_span=with_span
+        )
+
+    async def _call(self, item: Question) -> Verdict:
+        reply = await self.client.chat(self._request(self.messages(item)))
+        return self._read(reply, item)
+
+    def _request(self, messages: list[dict[str, str]]) -> dict[str, Any]:
+        settings = self.settings
+        body: dict[str, Any] = {
+            "model": settings.model,
+            "messages": messages,
+            "temperature": settings.temperature,
+            "max_tokens": settings.max_tokens,
+            "seed": settings.seed,
+            "logprobs": True,
+            "top_logprobs": _TOP_LOGPROBS_FREE,
+        }
+        if settings.constrained:
+            body["top_logprobs"] = _TOP_LOGPROBS_CONSTRAINED
+            body["structured_outputs"] = {"regex": settings.prompt.format.regex()}
+        return body
+
+    def _read(self, reply: Reply, item: Question) -> Verdict:
+        cut = reply.finish_reason == "length"
+        verdict = Verdict(
+            Status.TRUNCATED if cut else Status.OK,
+            raw_reply=reply.text,
+            finish_reason=reply.finish_reason,
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            cached_tokens=reply.cached_tokens,
+            latency_s=round(reply.latency_s, 4),
+            attempts=reply.attempts,
+        )
+        try:
+            parsed = parse_reply(reply.text, self.settings.prompt.format, item.answer, cut)
+        except UnparsableReply as error:
+            if not cut:
+                return replace(verdict, status=Status.UNPARSABLE, reason=str(error))
+            reason = f"the reply was cut at {self.settings.max_tokens} tokens (--max-tokens): {error}"
+            return replace(verdict, reason=reason)
+        scores = {
+            label: Score(value, score_probabilities(reply.tokens, reply.text, parsed.places[label]))
+            for label, value in parsed.scores.items()
+        }
+        scored = replace(verdict, scores=scores, justification=parsed.justification)
+        if cut and not parsed.complete:
+            reason = f"the justification was cut at {self.settings.max_tokens} tokens (--max-tokens)"
+            return replace(scored, reason=reason, justification=f"{parsed.justification} […]")
+        return replace(scored, status=Status.OK)
+
+    async def _fit(self, item: Question) -> Question | Verdict:
+        """The row as it fits the judge's context, or its verdict `too_long`."""
+        limit = self.settings.context_length
+        if limit is None:
+            return item
+        room = limit - self.settings.max_tokens
+        if _surely_fits(self.messages(item), room):
+            return item
+        tokens = await self.client.count_tokens(self.settings.model, self.messages(item))
+        if tokens <= room:
+            return item
+        if self.settings.on_too_long == "truncate":
+            return await self._truncate(item, tokens, room) or _too_long(tokens, limit, self.settings)
+        return _too_long(tokens, limit, self.settings)
+
+    async def _truncate(self, item: Question, tokens: int, room: int) -> Question | None:
+        """Cut the answer's middle until the row fits; None if the rest alone is too long."""
+        keep = len(item.answer)
+        while keep > 0 and tokens > room:
+            # By the share of tokens that is too many, and a little more, so that it ends soon.
+            keep = int(keep * max(0.0, 1 - (tokens - room) / tokens) * 0.95)
+            shorter = replace(item, answer=cut_middle(item.answer, keep))
+            tokens = await self.client.count_tokens(self.settings.model, self.messages(shorter))
+        return shorter if keep > 0 else None
+
+
+def cut_middle(text: str, keep: int) -> str:
+    """The first and last `keep` / 2 characters, with a mark that says what is missing."""
+    head = keep - keep // 2
+    tail = text[len(text) - keep // 2 :]
+    return f"{text[:head]}\n[… {len(text) - keep} …]\n{tail}"
+
+
+def _surely_fits(messages: list[dict[str, str]], room: int) -> bool:
+    """A token has a byte at least; 200 tokens are more than any chat template adds."""
+    return sum(len(message["content"].encode()) for message in messages) + 200 <= room
+
+
+def _too_long(tokens: int, limit: int, settings: JudgeSettings) -> Verdict:
+    return Verdict(
+        Status.TOO_LONG,
+        f"{tokens} prompt tokens and {settings.max_tokens} for the reply, the judge's context has "
+        f"{limit}; --on-too-long truncate cuts the answer's middle",
+        prompt_tokens=tokens,
+    )
+
+
+def _failed_call(failure: CallFailed) -> Verdict:
+    if failure.status == 400 and "context length" in str(failure):
+        return Verdict(Status.TOO_LONG, str(failure), attempts=failure.attempts)
+    status = Status.TIMEOUT if failure.timed_out else Status.HTTP_ERROR
+    return Verdict(status, str(failure), attempts=failure.attempts)
+
+
+def _value(verdict: Verdict) -> int:
+    """For comparing: a row without a verdict is below every score."""
+    return verdict.overall.value if verdict.overall else 0
+
+
+def _sum_cost(kept: Verdict, *calls: Verdict) -> Verdict:
+    return replace(
+        kept,
+        prompt_tokens=sum(call.prompt_tokens for call in calls),
+        completion_tokens=sum(call.completion_tokens for call in calls),
+        cached_tokens=sum(call.cached_tokens for call in calls),
+        latency_s=round(sum(call.latency_s for call in calls), 4),
+        attempts=sum(call.attempts for call in calls),
+    )

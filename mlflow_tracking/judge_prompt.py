@@ -1,0 +1,145 @@
+"""What is the judge asked, and in which form must it answer? Reads a prompt file and renders it.
+
+    python mlflow_tracking/run_experiment.py --prompt mlflow_tracking/prompts/judge_prompt_en.txt
+    python mlflow_tracking/run_experiment.py --prompt my_prompt.txt --check
+
+A prompt file is text with the placeholders {question}, {answer} and, if it likes, {reference}.
+What stands before its first line `---` is the system message. It declares the form of the reply:
+a line `Score: [1-5]` for each score and one line `Justification: [text]`, in its own order and
+its own words. For a row without a reference, the paragraph with {reference} is left out.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_tracking.row_text import ControlTokens, delimiters_around, neutralise
+
+# Characters of a justification that the constraint allows. 400 characters are about 180 tokens of
+# Russian with Qwen's tokenizer, which leaves the default --max-tokens 256 room for the score.
+JUSTIFICATION_CHARS = 400
+
+_PLACEHOLDER = re.compile(r"\{(question|answer|reference)\}")
+_DECLARATION = re.compile(r"^[ \t]*([^\n:\[\]{}]{1,60}?)[ \t]*:[ \t]*\[([^\]\n]+)\][ \t]*$", re.M)
+_ONE_TO_FIVE = re.compile(r"(?<!\d)1\s*(?:-|–|—|\.\.|до|to|bis|a|à)\s*5(?!\d)", re.I)
+_OTHER_RANGE = re.compile(r"\d+\s*(?:-|–|—|\.\.|до|to)\s*\d+", re.I)
+_DECORATION = "*_# \t"  # Markdown around a label in a prompt file is not part of the label
+
+
+class PromptError(ValueError):
+    """A prompt file that cannot be used; the message is one line with the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class VerdictFormat:
+    """The reply's form: its labels in order, and which of them are scores."""
+
+    labels: tuple[str, ...]
+    scores: tuple[str, ...]  # a subset of labels; the last one is the overall score
+    justification: str
+
+    @property
+    def overall(self) -> str:
+        """The label of the score that `llm_judge_accuracy` reports."""
+        return self.scores[-1]
+
+    def regex(self) -> str:
+        """The form as a regular expression for vLLM's `structured_outputs`."""
+        return r"\n".join(
+            f"{_escape(label)}: " + (r"[1-5]" if label in self.scores else self._text_regex())
+            for label in self.labels
+        )
+
+    @staticmethod
+    def _text_regex() -> str:
+        return r"[^\n]{1,%d}" % JUSTIFICATION_CHARS  # noqa: UP031 (braces of both kinds)
+
+
+@dataclass(frozen=True)
+class JudgePrompt:
+    """A prompt file, read and checked."""
+
+    path: Path
+    text: str
+    sha256: str
+    system: str  # '' for a file without a line `---`
+    user: str
+    format: VerdictFormat
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether the file has the placeholder {reference}."""
+        return "{reference}" in self.text
+
+    def render(
+        self, question: str, answer: str, reference: str, tokens: ControlTokens
+    ) -> list[dict[str, str]]:
+        """The chat messages for one row: placeholders filled in one pass, the row's text harmless."""
+        values = {"question": question, "answer": answer, "reference": reference}
+        fences = delimiters_around(self.user)
+        safe = {name: neutralise(text, tokens, fences) for name, text in values.items()}
+        parts = [("system", self.system), ("user", self.user)]
+        return [
+            {"role": role, "content": _fill(template, safe)} for role, template in parts if template
+        ]
+
+
+def load_prompt(path: Path) -> JudgePrompt:
+    """Read the prompt file at `path`; raises PromptError with what is missing."""
+    try:
+        text = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").strip() + "\n"
+    except FileNotFoundError:
+        raise PromptError(f"{path}: no such prompt file; give one with --prompt") from None
+    except UnicodeDecodeError:
+        raise PromptError(f"{path}: is not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise PromptError(f"{path}: cannot be read: {error.strerror}") from None
+    for name in ("question", "answer"):
+        if f"{{{name}}}" not in text:
+            raise PromptError(f"{path}: has no placeholder {{{name}}}; the row's {name} goes there")
+    head, fence, tail = _split(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    system, user = (head, tail) if fence else ("", text.strip())
+    return JudgePrompt(path, text, digest, system, user, read_format(path, text))
+
+
+def read_format(path: Path, text: str) -> VerdictFormat:
+    """The declared form of the reply; raises PromptError unless it has a score and a text."""
+    kinds: dict[str, bool] = {}
+    for match in _DECLARATION.finditer(text):
+        label, inside = match[1].strip(_DECORATION), match[2]
+        is_score = bool(_ONE_TO_FIVE.search(inside))
+        if not is_score and _OTHER_RANGE.search(inside):
+            line = text.count("\n", 0, match.start()) + 1
+            raise PromptError(f"{path}:{line}: '{match[0].strip()}': the scale must be [1-5]")
+        kinds.setdefault(label, is_score)
+    scores = tuple(label for label, is_score in kinds.items() if is_score)
+    texts = [label for label, is_score in kinds.items() if not is_score]
+    if not scores:
+        raise PromptError(f"{path}: declares no score; add a line such as 'Score: [1-5]'")
+    if len(texts) != 1:
+        found = f"{len(texts)} texts ({', '.join(texts)})" if texts else "no justification"
+        raise PromptError(f"{path}: declares {found}; one line 'Justification: [text]' is needed")
+    return VerdictFormat(tuple(kinds), scores, texts[0])
+
+
+def _split(text: str) -> tuple[str, bool, str]:
+    """The file before and after its first line `---`."""
+    match = re.search(r"^---[ \t]*$", text, re.M)
+    if match is None or not text[: match.start()].strip():
+        return "", False, text
+    return text[: match.start()].strip(), True, text[match.end() :].strip()
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    if not values["reference"].strip():
+        paragraphs = re.split(r"(\n[ \t]*\n)", template)
+        kept = [p for p in paragraphs if "{reference}" not in p]
+        template = re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", "".join(kept)).strip()
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+
+
+def _escape(label: str) -> str:
+    """Escape for the grammar engines, which know fewer escapes than Python (no '\\ ')."""
+    return re.sub(r"([\\.^$*+?{}\[\]|()/-])", r"\\\1", label)

@@ -1,0 +1,67 @@
+"""How are many rows judged? Bounded, each different row once, every verdict journaled first.
+
+    python mlflow_tracking/run_experiment.py --concurrency 64
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+from mlflow_tracking.journal import Journal
+from mlflow_tracking.judge import Judge, Question
+from mlflow_tracking.verdict import Verdict
+
+
+async def judge_all(
+    items: Sequence[Question],
+    judge: Judge,
+    journal: Journal,
+    concurrency: int,
+    on_verdict: Callable[[Verdict, int], None] | None = None,
+) -> None:
+    """Judge every item that the journal has not settled; the verdicts are in the journal then.
+
+    At most `concurrency` items are in flight. `on_verdict` is told each verdict and how many of
+    the items it is for. Raises ServerGone and JournalError; what is journaled stays.
+    """
+    waiting = _unjudged(items, judge, journal, on_verdict)
+    tasks = [
+        asyncio.create_task(_work(waiting, judge, journal, on_verdict)) for _ in range(concurrency)
+    ]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await journal.flush()
+
+
+def _unjudged(
+    items: Sequence[Question],
+    judge: Judge,
+    journal: Journal,
+    on_verdict: Callable[[Verdict, int], None] | None,
+) -> Iterator[tuple[str, Question, int]]:
+    """Each different item that is not settled, once, with the number of rows that it stands for."""
+    groups: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault(judge.key(item), []).append(index)
+    for key, indices in groups.items():
+        known = journal.settled(key)
+        if known is None:
+            yield key, items[indices[0]], len(indices)
+        elif on_verdict:
+            on_verdict(known, len(indices))
+
+
+async def _work(
+    waiting: Iterator[tuple[str, Question, int]],
+    judge: Judge,
+    journal: Journal,
+    on_verdict: Callable[[Verdict, int], None] | None,
+) -> None:
+    for key, item, copies in waiting:
+        verdict = await judge.judge(item)
+        await journal.add(key, verdict)
+        if on_verdict:
+            on_verdict(verdict, copies)

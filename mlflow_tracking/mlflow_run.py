@@ -1,0 +1,209 @@
+"""What does a run record in MLflow, and where? Params, data set, metrics, tables, journal.
+
+Written by `python mlflow_tracking/run_experiment.py`, looked at with `mlflow ui`.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import RunStatus
+from mlflow.models import EvaluationMetric
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from llm_client.settings import ROOT
+from mlflow_tracking.custom_metrics import (
+    METRIC_NAME,
+    METRIC_VERSION,
+    JudgeConnection,
+    make_judge_metrics,
+    make_stock_metric,
+    quiet_deprecations,
+)
+from mlflow_tracking.rows import ANSWER, QUESTION, REFERENCE, DataSet
+from mlflow_tracking.verdict import Score, Status, Verdict
+
+RUN_TAGS = {"experiment_type": "llm_judge_evaluation"}
+RESULTS_TABLE = "judge_results.json"
+EVAL_TABLE = "eval_results_table.json"
+_TABLES = (RESULTS_TABLE, EVAL_TABLE, "genai_custom_metrics.json")
+
+
+class TrackingError(Exception):
+    """MLflow cannot record; the message is one line with the remedy."""
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs go."""
+
+    uri: str
+    experiment: str
+
+
+@contextmanager
+def mlflow_errors(tracking: Tracking) -> Iterator[None]:
+    """Turn MLflow's exceptions into one line."""
+    try:
+        with quiet_deprecations():
+            yield
+    except (MlflowException, OSError) as error:
+        cause = " ".join(str(error).split())[:300]
+        raise TrackingError(f"MLFLOW_TRACKING_URI {tracking.uri}: {cause}") from None
+
+
+def open_experiment(tracking: Tracking) -> str:
+    """Make the experiment if it is new and return its id; raises TrackingError."""
+    with mlflow_errors(tracking):
+        mlflow.set_tracking_uri(tracking.uri)
+        found = mlflow.get_experiment_by_name(tracking.experiment)
+        if found is None:
+            # MLflow would put a new experiment's artifacts below the working directory.
+            local = urlsplit(tracking.uri).scheme in ("", "file", "sqlite")
+            folder = (ROOT / "mlruns").as_uri() if local else None
+            experiment_id = mlflow.create_experiment(tracking.experiment, artifact_location=folder)
+        elif found.lifecycle_stage == "deleted":
+            raise TrackingError(
+                f"the experiment '{tracking.experiment}' was deleted; restore it "
+                f"(mlflow experiments restore --experiment-id {found.experiment_id}) or give "
+                "another --experiment-name"
+            )
+        else:
+            experiment_id = found.experiment_id
+        mlflow.set_experiment(experiment_id=experiment_id)
+        return str(experiment_id)
+
+
+def check_run(tracking: Tracking, run_id: str) -> None:
+    """Raises TrackingError unless the run is there to go on with."""
+    with mlflow_errors(tracking):
+        mlflow.get_run(run_id)
+
+
+def frame(data: DataSet) -> pd.DataFrame:
+    """All columns of the CSV as text, with `targets` ('' for none) whether the file has it or not."""
+    table = pd.DataFrame([dict(row.columns) for row in data.rows], dtype=object)
+    table[REFERENCE] = [row.reference for row in data.rows]
+    return table
+
+
+def log_start(data: DataSet, params: Mapping[str, Any], judge: JudgeConnection) -> Any:
+    """Params, the prompt, and the data set that mlflow.evaluate will log as the run's input."""
+    mlflow.log_params({name: value for name, value in params.items() if _is_new(name)})
+    prompt = judge.settings.prompt
+    mlflow.log_text(prompt.text, f"prompt/{prompt.path.name}")
+    return mlflow.data.from_pandas(  # type: ignore[attr-defined]  # mlflow makes it at import
+        frame(data),
+        source=str(data.path),
+        name=data.path.stem,
+        targets=REFERENCE,
+        predictions=ANSWER,
+        digest=hashlib.sha256(data.sha256.encode()).hexdigest()[:8],
+    )
+
+
+def _is_new(param: str) -> bool:
+    """A resumed run has its params already, and MLflow lets none change."""
+    run = mlflow.active_run()
+    return run is None or param not in MlflowClient().get_run(run.info.run_id).data.params
+
+
+def log_evaluation(dataset: Any, judge: JudgeConnection) -> None:
+    """Run mlflow.evaluate in the active run, with the judge's metrics."""
+    _evaluate(dataset, make_judge_metrics(judge))
+
+
+def evaluate_stock(dataset: Any, judge: JudgeConnection, api_key: str) -> list[Verdict | None]:
+    """Have MLflow's own scorer do it all, as the baseline; it knows no statuses."""
+    os.environ["OPENAI_API_KEY"] = api_key or "EMPTY"  # the scorer takes it from nowhere else
+    table = _evaluate(dataset, [make_stock_metric(judge)])
+    name = f"{METRIC_NAME}/{METRIC_VERSION}"
+    label = judge.settings.prompt.format.overall
+    return [
+        Verdict(Status.UNPARSABLE, str(text))
+        if pd.isna(score)
+        else Verdict(Status.OK, scores={label: Score(int(score))}, justification=str(text))
+        for score, text in zip(table[f"{name}/score"], table[f"{name}/justification"], strict=True)
+    ]
+
+
+def _evaluate(dataset: Any, metrics: list[EvaluationMetric]) -> pd.DataFrame:
+    remove_tables()
+    with quiet_deprecations():
+        result = mlflow.evaluate(data=dataset, extra_metrics=metrics, evaluators="default")
+    return result.tables["eval_results_table"]
+
+
+def remove_tables() -> None:
+    """MLflow appends to a table that is there: a resumed run would show every row twice."""
+    run = mlflow.active_run()
+    assert run is not None, "no active run"
+    repository = get_artifact_repository(run.info.artifact_uri)
+    there = {artifact.path for artifact in repository.list_artifacts() or []}
+    for name in there.intersection(_TABLES):
+        repository.delete_artifacts(name)
+
+
+def results_table(data: DataSet, verdicts: Sequence[Verdict | None]) -> pd.DataFrame:
+    """One row for each row of the CSV: its columns, and what came of it."""
+    records = []
+    for row, verdict in zip(data.rows, verdicts, strict=True):
+        record: dict[str, Any] = {"row": row.number, "status": "not_judged", "score": None}
+        if verdict is not None:
+            record |= _columns(verdict)
+        rest = {name: text for name, text in row.columns.items() if name not in record}
+        order = {name: rest.pop(name) for name in (QUESTION, ANSWER, REFERENCE) if name in rest}
+        records.append({"row": record.pop("row"), **order, **record, **rest})
+    return pd.DataFrame(records)
+
+
+def _columns(verdict: Verdict) -> dict[str, Any]:
+    overall = verdict.overall
+    others = list(verdict.scores.items())[:-1]
+    return {
+        "score": overall.value if overall else None,
+        "justification": verdict.justification,
+        "expected_score": _rounded(overall.expected if overall else None),
+        "entropy_bits": _rounded(overall.entropy if overall else None),
+        **{label: score.value for label, score in others},
+        "status": str(verdict.status),
+        "reason": verdict.reason,
+        "suspected_manipulation": " | ".join(verdict.suspected_manipulation),
+        "score_with_span": verdict.score_with_span,
+        "prompt_tokens": verdict.prompt_tokens,
+        "completion_tokens": verdict.completion_tokens,
+        "latency_s": verdict.latency_s,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def log_results(
+    table: pd.DataFrame, metrics: Mapping[str, float], journal: Path | None
+) -> None:
+    """The run's metrics, its table and its journal."""
+    mlflow.log_metrics(dict(metrics))
+    mlflow.log_table(table, RESULTS_TABLE)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "judge_results.csv"
+        table.to_csv(copy, index=False)
+        mlflow.log_artifact(str(copy))
+    if journal is not None:
+        mlflow.log_artifact(str(journal), "journal")
+
+
+def end_run(complete: bool) -> None:
+    """FINISHED when every row was tried, KILLED when the run was stopped before."""
+    mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED if complete else RunStatus.KILLED))

@@ -1,0 +1,227 @@
+"""Can this server judge these rows with this prompt? Found out before any row and any run.
+
+    python mlflow_tracking/run_experiment.py --check
+    python mlflow_tracking/run_experiment.py --check --base-url http://10.0.0.5:8000/v1
+"""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from llm_client.judge_client import CallFailed, JudgeClient, Reply, RetryPolicy, ServerGone
+from mlflow_tracking.judge import Judge, JudgeSettings, Question
+from mlflow_tracking.row_text import ControlTokens
+
+_START = "bash vllm_server/run_vllm_server.sh"
+
+
+class PreflightError(Exception):
+    """The server cannot judge; the message is one line with the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the preflight found, for the user and for the run's params."""
+
+    settings: JudgeSettings
+    server_version: str
+    lines: tuple[str, ...]  # what was found, one thing a line
+    warnings: tuple[str, ...]
+
+
+async def preflight(
+    base_url: str, api_key: str, wanted: JudgeSettings, items: Sequence[Question]
+) -> Findings:
+    """Check the server, and the rows against the judge's context; raises PreflightError."""
+    # Impatient: a server that is down is told within seconds.
+    policy = RetryPolicy(attempts=2, timeout_s=120, wait_for_server_s=0)
+    async with JudgeClient(base_url, api_key, policy) as client:
+        try:
+            findings = await check_server(client, wanted)
+            longest, count = await _longest_row(client, findings.settings, items)
+        except ServerGone as gone:
+            raise PreflightError(f"{gone}; start one: {_START}") from None
+    context = findings.settings.context_length
+    line = f"longest row  {count} tokens and {wanted.max_tokens} for the reply (row {longest})"
+    warnings = list(findings.warnings)
+    if context and count + wanted.max_tokens > context:
+        warnings.append(
+            f"row {longest} has {count} tokens and the reply {wanted.max_tokens}, the judge's "
+            f"context has {context}: such rows get the status too_long, or are cut with "
+            "--on-too-long truncate; a larger --max-model-len of the server takes them whole"
+        )
+    return replace(findings, lines=(*findings.lines, line), warnings=tuple(warnings))
+
+
+async def _longest_row(
+    client: JudgeClient, settings: JudgeSettings, items: Sequence[Question]
+) -> tuple[int, int]:
+    """Number (from 1) and prompt tokens of the row with the most bytes; 0 if it cannot be counted."""
+    sizes = [len((item.question + item.answer + item.reference).encode()) for item in items]
+    index = max(range(len(items)), key=sizes.__getitem__)
+    try:
+        messages = Judge(client, settings).messages(items[index])
+        return index + 1, await client.count_tokens(settings.model, messages)
+    except (CallFailed, KeyError, TypeError, ValueError):
+        return index + 1, 0
+
+
+async def check_server(client: JudgeClient, wanted: JudgeSettings) -> Findings:
+    """Complete `wanted` by what the server says of itself; raises PreflightError.
+
+    `wanted.model` may be '' for the one model that the server serves.
+    """
+    card = await _find_model(client, wanted.model)
+    await _check_health(client)
+    version = await _version(client)
+    tokens, tokens_found = await _control_tokens(client)
+    settings = replace(
+        wanted,
+        model=str(card["id"]),
+        model_root=str(card.get("root") or ""),
+        context_length=card.get("max_model_len"),
+        control_tokens=tokens,
+    )
+    warnings = [*_host_warning(client.base_url)]
+    canary = await _canary(client, settings, max_tokens=8)
+    if not canary.text and canary.finish_reason == "length":
+        canary = await _canary(client, settings, max_tokens=2048)
+        warnings.append(
+            "the judge thinks before it answers: give it --max-tokens 2048 or more, or start the "
+            """server with --default-chat-template-kwargs '{"enable_thinking": false}'"""
+        )
+    constrained = canary.text in set("0123456789")
+    if not constrained:
+        warnings.append(
+            f"{client.base_url}: ignores structured_outputs (asked for a digit, got "
+            f"{canary.text[:30]!r}); replies are held to the form by the strict parser alone"
+        )
+    if not canary.tokens:
+        warnings.append(
+            f"{client.base_url}: sends no log probabilities; expected scores are left out"
+        )
+    lines = [
+        f"server       {client.base_url} (vLLM {version or 'version unknown'})",
+        f"judge        {settings.model} (root {settings.model_root or 'unknown'})",
+        f"context      {settings.context_length or 'unknown'} tokens",
+        f"constraint   {'honoured' if constrained else 'IGNORED'}",
+        f"logprobs     {'yes' if canary.tokens else 'NO'}",
+        f"control text {tokens_found}",
+    ]
+    found = replace(settings, constrained=constrained)
+    return Findings(found, version, tuple(lines), tuple(warnings))
+
+
+async def _find_model(client: JudgeClient, name: str) -> dict[str, Any]:
+    """The server's card of the model."""
+    url = f"{client.base_url}/models"
+    try:
+        cards = (await client.get(url))["data"]
+        served = [str(card["id"]) for card in cards]
+    except CallFailed as failure:
+        raise PreflightError(_status_line(url, failure)) from None
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise PreflightError(f"{url}: no server answers ({cause}); start one: {_START}") from None
+    except (ValueError, LookupError, TypeError):
+        raise PreflightError(
+            f"{url}: answers, but not as an OpenAI-compatible server; give its root, which ends "
+            "in /v1, with --base-url"
+        ) from None
+    if not served:
+        raise PreflightError(f"{url}: serves no model; start one: {_START}")
+    if name and name not in served:
+        raise PreflightError(
+            f"{url}: serves {', '.join(served)}, not {name}; give --model {served[0]}, or serve "
+            f"the other: JUDGE_MODEL={name} {_START}"
+        )
+    return dict(cards[served.index(name) if name else 0])
+
+
+async def _check_health(client: JudgeClient) -> None:
+    """vLLM's /health answers 503 once its engine is dead; other servers may not have the page."""
+    url = f"{client.root_url}/health"
+    try:
+        await client.get(url)
+    except CallFailed as failure:
+        if failure.status >= 500:
+            raise PreflightError(f"{url}: HTTP {failure.status}, the engine is dead; restart it: {_START}") from None
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return
+
+
+def _status_line(url: str, failure: CallFailed) -> str:
+    if failure.status in (401, 403):
+        return f"{url}: HTTP {failure.status}, wrong or missing key; set VLLM_API_KEY as the server has it"
+    if 300 <= failure.status < 400:
+        return f"{url}: redirects to another address; give the final one with --base-url"
+    return f"{url}: HTTP {failure.status} ({failure}); is --base-url right? It ends in /v1"
+
+
+async def _version(client: JudgeClient) -> str:
+    """vLLM's version; '' for servers that are not vLLM."""
+    try:
+        return str((await client.get(f"{client.root_url}/version"))["version"])
+    except (CallFailed, aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
+async def _control_tokens(client: JudgeClient) -> tuple[ControlTokens, str]:
+    """The served tokenizer's own control tokens (vLLM's /tokenizer_info), or the known families."""
+    try:
+        info = await client.get(f"{client.root_url}/tokenizer_info")
+        added = info.get("added_tokens_decoder") or {}
+        literals = frozenset(str(token["content"]) for token in added.values())
+    except (CallFailed, aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError,
+            AttributeError):
+        literals = frozenset()
+    literals = frozenset(text for text in literals if text.strip())
+    if literals:
+        return ControlTokens(literals), f"{len(literals)} tokens of the tokenizer are kept out of rows"
+    return ControlTokens(), "the known families are kept out of rows (no /tokenizer_info)"
+
+
+async def _canary(client: JudgeClient, settings: JudgeSettings, max_tokens: int) -> Reply:
+    """Ask for prose and constrain to a digit: prose comes back where the constraint is ignored."""
+    body = {
+        "model": settings.model,
+        "messages": [{"role": "user", "content": "Write a sentence about the sea."}],
+        "temperature": 0.0,
+        "max_tokens": max_tokens,
+        "logprobs": True,
+        "top_logprobs": 5,
+        "structured_outputs": {"regex": "[0-9]"},
+    }
+    try:
+        return await client.chat(body)
+    except CallFailed as failure:
+        raise PreflightError(_canary_line(client, str(failure), failure.status)) from None
+
+
+def _canary_line(client: JudgeClient, message: str, status: int) -> str:
+    url = f"{client.base_url}/chat/completions"
+    if "chat template" in message or "chat_template" in message:
+        return (
+            f"{url}: the judge has no chat template; start the server with run_vllm_server.sh, "
+            "which passes one, or with --chat-template FILE"
+        )
+    if status in (401, 403):
+        return f"{url}: HTTP {status}, wrong or missing key; set VLLM_API_KEY as the server has it"
+    return f"{url}: cannot judge: {message}"
+
+
+def _host_warning(base_url: str) -> list[str]:
+    """Rows leave this machine and its network only if that was meant: say so."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        address = ipaddress.ip_address(socket.gethostbyname(host))
+    except (OSError, ValueError):
+        return []
+    if address.is_loopback or address.is_private:
+        return []
+    return [f"rows are sent to {host} ({address}), which is outside this machine and its network"]

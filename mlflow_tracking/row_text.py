@@ -1,0 +1,85 @@
+"""How does a row's text enter a prompt without becoming part of it?
+
+Used by `python mlflow_tracking/run_experiment.py`, measured layer by layer by
+`python mlflow_tracking/probe_injection.py`.
+
+vLLM's chat endpoint reads control text inside a message (`<|im_end|>`) as the real control token,
+so that an answer could close its own turn and write the judge's. Brackets of such text are
+replaced by look-alikes that no tokenizer has in a control token; the words stay readable.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+# What the families of chat models use, for servers that do not tell theirs. Full-width forms are
+# DeepSeek's (`<｜User｜>`), `<0x0A>` are sentencepiece's bytes.
+_FAMILIES = re.compile(
+    r"[<＜][|｜][^<>＜＞\n]{1,60}?[|｜][>＞]"
+    r"|[<＜]/?(?:s|bos|eos|pad|unk|mask|cls|sep|think|thinking|tool_call|tool_response|tools"
+    r"|start_of_turn|end_of_turn|start_of_image|end_of_image|unused\d+|extra_id_\d+|0x[0-9a-f]{2}"
+    r"|system|user|assistant|reserved_\d+)[>＞]"
+    r"|<</?SYS>>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|IMG|PREFIX"
+    r"|MIDDLE|SUFFIX|THINK|CLS|SEP|PAD|MASK|UNK|BOS|EOS|gMASK|sMASK)\]",
+    re.I,
+)
+_LOOK_ALIKES = str.maketrans({"<": "‹", ">": "›", "[": "⟦", "]": "⟧", "＜": "‹", "＞": "›"})
+_FORBIDDEN = {"\x00": "␀"}  # a NUL ends the text in some tokenizers and breaks SQLite's views
+
+
+@dataclass(frozen=True)
+class ControlTokens:
+    """The control tokens of the served model's tokenizer, as text, besides the known families."""
+
+    literals: frozenset[str] = field(default=frozenset())
+
+    def defuse(self, text: str) -> str:
+        """`text` without control tokens, their words kept: `<|im_end|>` becomes `‹|im_end|›`."""
+        text = _FAMILIES.sub(lambda match: match[0].translate(_LOOK_ALIKES), text)
+        for literal in sorted(self.literals, key=len, reverse=True):
+            text = text.replace(literal, _broken(literal))
+        return text
+
+
+def _broken(literal: str) -> str:
+    """The literal with look-alike brackets, or, if it has none, with a space after its first sign."""
+    changed = literal.translate(_LOOK_ALIKES)
+    return changed if changed != literal else f"{literal[:1]} {literal[1:]}"
+
+
+@dataclass(frozen=True)
+class Delimiters:
+    """The lines of a prompt file that stand around its placeholders."""
+
+    tags: tuple[str, ...]  # `<answer>`, `</answer>`: found anywhere in a text
+    lines: tuple[str, ...]  # `---`, `Answer:`: found at the start of a line
+
+
+def delimiters_around(template: str) -> Delimiters:
+    """What a row would have to write to leave its place in `template`."""
+    lines = [line.strip() for line in template.splitlines()]
+    found: set[str] = set()
+    for index, line in enumerate(lines):
+        if re.search(r"\{(?:question|answer|reference)\}", line):
+            found.update(part.strip() for part in re.split(r"\{\w+\}", line))
+            before = [text for text in lines[:index] if text][-1:]
+            after = [text for text in lines[index + 1 :] if text][:1]
+            found.update(text for text in before + after if "{" not in text)
+    tags = {tag for text in found for tag in re.findall(r"</?[^<>/\s]+>", text)}
+    plain = {text for text in found if len(text) >= 3} - tags
+    return Delimiters(tuple(sorted(tags)), tuple(sorted(plain)))
+
+
+def neutralise(text: str, tokens: ControlTokens, delimiters: Delimiters) -> str:
+    """The row's text as it may stand in a prompt: no control tokens, no delimiter of the file."""
+    for bad, good in _FORBIDDEN.items():
+        text = text.replace(bad, good)
+    text = tokens.defuse(text)
+    for tag in delimiters.tags:
+        name = re.escape(tag.strip("</>"))
+        pattern = rf"[<＜]\s*/?\s*{name}\s*/?\s*[>＞]"
+        text = re.sub(pattern, lambda match: match[0].translate(_LOOK_ALIKES), text, flags=re.I)
+    for line in delimiters.lines:
+        pattern = rf"^([ \t]*)({re.escape(line)})"
+        text = re.sub(pattern, r"\1| \2", text, flags=re.M | re.I)  # quoted, as in e-mail
+    return text

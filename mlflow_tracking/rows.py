@@ -1,0 +1,131 @@
+"""Which rows are to be judged? Reads a CSV of questions and answers, strictly.
+
+Run by `python mlflow_tracking/run_experiment.py --data my.csv` (and `--encoding cp1251`).
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+QUESTION, ANSWER, REFERENCE = "inputs", "predictions", "targets"
+# Excel writes semicolons where the comma is the decimal sign, Russia included.
+_DELIMITERS = (",", ";", "\t")
+
+
+class DataError(ValueError):
+    """A CSV that cannot be judged; the message is one line with file, line and remedy."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the CSV; nothing in it is interpreted, 'NA' and '007' stay as they are."""
+
+    number: int  # from 1, in the file's order
+    line: int  # of the file, where the row starts
+    question: str
+    answer: str
+    reference: str  # '' where there is none
+    columns: Mapping[str, str]  # every column of the file
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The rows of one file."""
+
+    path: Path
+    sha256: str  # of the file's bytes
+    delimiter: str
+    rows: tuple[Row, ...]
+
+
+def load_rows(path: Path, encoding: str = "utf-8", limit: int | None = None) -> DataSet:
+    """Read the CSV at `path`; raises DataError, which names the file and the line."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; give one with --data") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    text = _decode(path, data, encoding)
+    delimiter = _delimiter(path, text)
+    rows = tuple(_read(path, text, delimiter, limit))
+    if not rows:
+        raise DataError(f"{path}: has no rows below its header")
+    return DataSet(path, hashlib.sha256(data).hexdigest(), delimiter, rows)
+
+
+def _decode(path: Path, data: bytes, encoding: str) -> str:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") and encoding == "utf-8":
+        raise DataError(f"{path}: is UTF-16, not UTF-8; read it with --encoding utf-16")
+    try:
+        return data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+    except LookupError:
+        raise DataError(f"--encoding: '{encoding}' is not a known encoding") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: is not {encoding}{_hint(data, encoding)}") from None
+
+
+def _hint(data: bytes, encoding: str) -> str:
+    """Name cp1251 where the bytes read as Russian in it."""
+    if encoding != "utf-8":
+        return "; try another --encoding"
+    high = [byte for byte in data if byte >= 0x80]
+    # In cp1251 the letters are 0xC0-0xFF; other encodings spread over the lower half too.
+    if sum(byte >= 0xC0 for byte in high) > 0.9 * len(high):
+        return ", it looks like cp1251 (Windows); read it with --encoding cp1251"
+    return "; save it as UTF-8 or name its encoding with --encoding"
+
+
+def _delimiter(path: Path, text: str) -> str:
+    for delimiter in _DELIMITERS:
+        header = _header(text, delimiter)
+        if QUESTION in header and ANSWER in header:
+            return delimiter
+    header = _header(text, ",")
+    if not any(header):
+        raise DataError(f"{path}: is empty; its first line must name {QUESTION},{ANSWER}")
+    missing = " and ".join(name for name in (QUESTION, ANSWER) if name not in header)
+    raise DataError(f"{path}:1: no column {missing}; it has {', '.join(header)}")
+
+
+def _header(text: str, delimiter: str) -> list[str]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        return [name.strip() for name in next(reader, [])]
+    except csv.Error:
+        return []
+
+
+def _read(path: Path, text: str, delimiter: str, limit: int | None) -> Iterator[Row]:
+    csv.field_size_limit(len(text) + 1)  # the default refuses answers of more than 131,072 characters
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next(reader)]
+        repeated = {name for name in header if header.count(name) > 1}
+        if repeated:
+            raise DataError(f"{path}:1: the column {', '.join(sorted(repeated))} stands there twice")
+        number, line = 0, reader.line_num + 1
+        for fields in reader:
+            if fields and (limit is None or number < limit):
+                number += 1
+                yield _row(path, number, line, header, fields)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}:{line}: the row that starts here is not CSV ({error}); is a quote unclosed?"
+        ) from None
+
+
+def _row(path: Path, number: int, line: int, header: list[str], fields: list[str]) -> Row:
+    if len(fields) != len(header):
+        raise DataError(
+            f"{path}:{line}: {len(fields)} fields where the header has {len(header)}; "
+            "text with a delimiter in it goes into double quotes"
+        )
+    columns = dict(zip(header, fields, strict=True))
+    reference = columns.get(REFERENCE, "")
+    return Row(number, line, columns[QUESTION], columns[ANSWER], reference.strip(), columns)

@@ -1,0 +1,43 @@
+"""How sure was the judge of its score? The distribution over 1-5 at the score's own token.
+
+Used by `python mlflow_tracking/run_experiment.py`; the method is G-Eval's (arXiv:2303.16634).
+"""
+
+import math
+from collections.abc import Sequence
+
+from llm_client.judge_client import TokenLogprobs
+from mlflow_tracking.verdict import SCALE
+
+
+def score_probabilities(
+    tokens: Sequence[TokenLogprobs], reply: str, place: int
+) -> tuple[float, ...] | None:
+    """Probabilities of 1..5 for the digit at index `place` of `reply`, renormalised to sum 1.
+
+    The digit's token is found by its place in bytes: tokenizers differ in whether it is '5' or
+    ' 5'. None if the tokens do not spell the reply (then nothing is known, and nothing is guessed).
+    """
+    spelled = b"".join(token.text for token in tokens)
+    start = spelled.find(reply.rstrip("�").encode())
+    if start < 0:
+        return None
+    wanted = start + len(reply[:place].encode())
+    position = 0
+    for token in tokens:
+        if position <= wanted < position + len(token.text):
+            return _distribution(token, wanted - position)
+        position += len(token.text)
+    return None
+
+
+def _distribution(token: TokenLogprobs, place: int) -> tuple[float, ...] | None:
+    """Sum the alternatives that put a digit of the scale at `place`, after the same bytes."""
+    prefix = token.text[:place]
+    mass = dict.fromkeys(SCALE, 0.0)
+    for text, logprob in {token.text: token.logprob, **dict(token.alternatives)}.items():
+        digit = text[place : place + 1]
+        if text.startswith(prefix) and digit.isdigit() and int(digit) in mass:
+            mass[int(digit)] += math.exp(logprob)
+    total = sum(mass.values())
+    return tuple(mass[score] / total for score in SCALE) if total > 0 else None

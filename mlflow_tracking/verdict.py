@@ -1,0 +1,107 @@
+"""What did the judge decide on a row? The data that travels: score, justification, status.
+
+Shown by `python mlflow_tracking/run_experiment.py`, kept by its journal.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+SCALE = (1, 2, 3, 4, 5)
+
+
+class Status(StrEnum):
+    """Why a row has the verdict that it has, or has none."""
+
+    OK = "ok"
+    UNPARSABLE = "unparsable"  # the reply is not in the declared form
+    TRUNCATED = "truncated"  # the reply hit max_tokens; the score may be there all the same
+    TOO_LONG = "too_long"  # the row does not fit the judge's context; no call was made
+    HTTP_ERROR = "http_error"
+    TIMEOUT = "timeout"
+    EMPTY_INPUT = "empty_input"  # no question or no answer; no call was made
+
+
+FAILURES = tuple(status for status in Status if status is not Status.OK)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score of a verdict and what the judge's probabilities say of it."""
+
+    value: int  # 1-5
+    probabilities: tuple[float, ...] | None = None  # of 1..5, sum 1; None: the server gave none
+
+    @property
+    def expected(self) -> float | None:
+        """The mean of the 1-5 distribution, as in G-Eval (Liu et al., 2023, arXiv:2303.16634)."""
+        if self.probabilities is None:
+            return None
+        return sum(s * p for s, p in zip(SCALE, self.probabilities, strict=True))
+
+    @property
+    def entropy(self) -> float | None:
+        """The distribution's entropy in bits: 0 (sure) to 2.32 (no idea)."""
+        if self.probabilities is None:
+            return None
+        return -sum(p * math.log2(p) for p in self.probabilities if p > 0) + 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome for one row. `scores` is empty exactly when the row has no verdict."""
+
+    status: Status
+    reason: str = ""  # why there is no verdict, or what is odd about the one there is
+    scores: dict[str, Score] = field(default_factory=dict)  # by label; the last is the overall one
+    justification: str = ""
+    raw_reply: str = ""
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    latency_s: float = 0.0
+    attempts: int = 0  # calls made, retries included
+    answer_truncated: bool = False  # --on-too-long truncate cut the answer's middle
+    suspected_manipulation: tuple[str, ...] = ()  # spans of the answer that speak to the judge
+    score_with_span: int | None = None  # what the row got with those spans left in
+
+    @property
+    def overall(self) -> Score | None:
+        """The score that counts, or None: there is never a number without a verdict."""
+        return list(self.scores.values())[-1] if self.scores else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the row has no score."""
+        return not self.scores
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as JSON types; `from_json` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Verdict":
+        """Read back what `to_json` wrote; raises KeyError, TypeError or ValueError for other data."""
+        scores = {
+            label: Score(
+                int(score["value"]),
+                tuple(score["probabilities"]) if score["probabilities"] is not None else None,
+            )
+            for label, score in data["scores"].items()
+        }
+        return cls(
+            **{
+                **data,
+                "status": Status(data["status"]),
+                "scores": scores,
+                "suspected_manipulation": tuple(data["suspected_manipulation"]),
+            }
+        )
+
+
+def verdict_line(key: str, verdict: Verdict) -> str:
+    """One line of the journal."""
+    return json.dumps({"key": key, **verdict.to_json()}, ensure_ascii=False)
