@@ -57,7 +57,7 @@ class RetryPolicy:
 
 
 class CallFailed(Exception):
-    """A call without a reply. `status`: the HTTP status, 0 for none; `timed_out` tells a time-out."""
+    """A call without a reply. `status`: the HTTP status, 0 for none."""
 
     def __init__(self, message: str, status: int, attempts: int, timed_out: bool = False) -> None:
         super().__init__(message)
@@ -98,7 +98,10 @@ class JudgeClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         if self._session:
             await self._session.close()
@@ -115,7 +118,7 @@ class JudgeClient:
         return int(answer["count"])
 
     async def get(self, url: str) -> Any:
-        """The JSON at a URL of the server, not tried again; raises CallFailed or aiohttp.ClientError."""
+        """The JSON at a URL, not tried again; raises CallFailed or aiohttp.ClientError."""
         assert self._session is not None, "use `async with JudgeClient(...)`"
         limit = aiohttp.ClientTimeout(total=_GET_TIMEOUT_S)
         async with self._session.get(url, allow_redirects=False, timeout=limit) as response:
@@ -186,7 +189,7 @@ def _pause(faults: int, after_s: float | None) -> float:
     """Seconds to wait: the server's word, or exponential backoff with full jitter."""
     if after_s is not None:
         return after_s + random.uniform(0, 0.25)
-    return random.uniform(0.1, 1.0) * min(_BACKOFF_S * 2 ** (faults - 1), _BACKOFF_MAX_S)
+    return random.uniform(0.1, 1.0) * min(_BACKOFF_S * 2.0 ** (faults - 1), _BACKOFF_MAX_S)
 
 
 def _retry_after(header: str | None) -> float | None:

@@ -92,7 +92,8 @@ def print_summary(metrics: Mapping[str, float], mean_name: str) -> None:
 def shorten(text: str, width: int) -> str:
     """One line of at most `width` terminal cells, without control characters."""
     clean = "".join(sign if sign.isprintable() else " " for sign in " ".join(text.split()))
-    cells, kept = 0, []
+    cells = 0
+    kept: list[str] = []
     for sign in clean:
         cells += 2 if unicodedata.east_asian_width(sign) in "WF" else 1
         if cells > width - 1:

@@ -1,7 +1,7 @@
 """Which MLflow metrics does the judge give? `llm_judge_accuracy`, and one for each further score.
 
     python mlflow_tracking/run_experiment.py
-    python mlflow_tracking/run_experiment.py --prompt mlflow_tracking/prompts/judge_prompt_criteria.txt
+    cd mlflow_tracking && python run_experiment.py --prompt prompts/judge_prompt_criteria.txt
 
 `evaluate_with_llm_judge` calls the judge and reads its replies. `make_judge_metrics` declares the
 metrics with MLflow's `make_genai_metric`, which records what the judge was, and lets
@@ -148,7 +148,8 @@ def _scorer(judge: JudgeConnection, label: str, declared: Callable[..., MetricVa
         values = [v.scores[label].value if label in v.scores else None for v in verdicts]
         return MetricValue(values, [_text(v) for v in verdicts], aggregate(values))
 
-    score.__signature__ = inspect.signature(declared)  # type: ignore[attr-defined]  # MLflow reads it
+    # MLflow reads from the signature which columns to pass.
+    score.__signature__ = inspect.signature(declared)  # type: ignore[attr-defined]
     return score
 
 
@@ -172,7 +173,7 @@ def aggregate(values: Sequence[int | None]) -> dict[str, float]:
 
 @contextmanager
 def quiet_deprecations() -> Iterator[None]:
-    """MLflow says that its evaluate API is deprecated; the user of this project cannot change it."""
+    """MLflow says that its evaluate API is deprecated, which the user cannot change."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

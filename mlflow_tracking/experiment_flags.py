@@ -1,7 +1,7 @@
 """Which experiment was asked for? The flags of run_experiment.py, with their defaults.
 
-    python mlflow_tracking/run_experiment.py --help
-    python mlflow_tracking/run_experiment.py --limit 5 --concurrency 8
+python mlflow_tracking/run_experiment.py --help
+python mlflow_tracking/run_experiment.py --limit 5 --concurrency 8
 """
 
 import argparse
@@ -26,28 +26,64 @@ def parse_arguments(
         suffix = "" if shown is None or options.get("action") else f" (default: {_short(shown)})"
         parser.add_argument(flag, help=(text + suffix).replace("%", "%%"), **options)
 
-    add("--data", "CSV with inputs,predictions[,targets]", type=Path, default=_HERE / "data/evaluation_data.csv")
+    add(
+        "--data",
+        "CSV with inputs,predictions[,targets]",
+        type=Path,
+        default=_HERE / "data/evaluation_data.csv",
+    )
     add("--encoding", "the CSV's encoding", default="utf-8")
     add("--prompt", "the judge's prompt", type=Path, default=_HERE / "prompts/judge_prompt.txt")
     add("--limit", "judge only the first N rows", type=_positive, metavar="N")
     add("--model", "the judge, as the server names it (default: the one it serves)", default="")
     add("--base-url", "OpenAI-compatible root of the server", default=settings.base_url)
-    add("--temperature", "the judge's sampling; 0 is the most likely verdict", type=float, default=0.0)
+    add(
+        "--temperature",
+        "the judge's sampling; 0 is the most likely verdict",
+        type=float,
+        default=0.0,
+    )
     add("--max-tokens", "of a reply", type=_positive, default=256, metavar="N")
     add("--seed", "of the judge's sampling", type=int, default=0)
     add("--concurrency", "requests in flight at most", type=_positive, default=32, metavar="N")
     add("--timeout", "seconds for one call", type=_seconds, default=300.0, metavar="S")
     add("--retries", "tries again for a call that failed", type=_natural, default=5, metavar="N")
-    add("--wait-for-server", "seconds to wait for a server that went away", type=_natural, default=300, metavar="S")
-    add("--on-too-long", "what to do with a row beyond the judge's context", choices=["fail", "truncate"], default="fail")
-    add("--min-scored", "share of rows with a score below which the exit code is 1", type=_share, default=1.0, metavar="SHARE")
+    add(
+        "--wait-for-server",
+        "seconds to wait for a server that went away",
+        type=_natural,
+        default=300,
+        metavar="S",
+    )
+    add(
+        "--on-too-long",
+        "what to do with a row beyond the judge's context",
+        choices=["fail", "truncate"],
+        default="fail",
+    )
+    add(
+        "--min-scored",
+        "share of rows with a score below which the exit code is 1",
+        type=_share,
+        default=1.0,
+        metavar="SHARE",
+    )
     add("--experiment-name", "MLflow's experiment", default=settings.experiment_name)
     add("--run-name", "MLflow's name for the run (default: one of MLflow's own)")
-    add("--journal-dir", "where verdicts are kept while judging", type=Path, default=ROOT / ".run/journals")
+    add(
+        "--journal-dir",
+        "where verdicts are kept while judging",
+        type=Path,
+        default=ROOT / ".run/journals",
+    )
     add("--resume", "go on with a run: its id, or 'last'", metavar="RUN_ID")
     add("--check", "only find out whether the server can judge these rows", action="store_true")
     add("--stock", "score with MLflow's own scorer instead, as the baseline", action="store_true")
-    add("--no-manipulation-check", "do not look for text that speaks to the judge", action="store_true")
+    add(
+        "--no-manipulation-check",
+        "do not look for text that speaks to the judge",
+        action="store_true",
+    )
     arguments = parser.parse_args(argv)
     if arguments.stock and arguments.resume:
         parser.error("--stock keeps no journal, so there is nothing to --resume")

@@ -3,7 +3,7 @@
     python mlflow_tracking/run_experiment.py --journal-dir /data/journals
     python mlflow_tracking/run_experiment.py --resume last
 
-One file a run, `<run id>.jsonl`: a header that says what is judged by whom, then one verdict a line.
+One file a run, `<run id>.jsonl`: a header that says what is judged by whom, then a verdict a line.
 A line is appended and synced to the disk, many at a time where many are waiting.
 """
 
@@ -39,10 +39,12 @@ class Journal:
             self._lock()
             self._load()
         except OSError as error:
-            raise JournalError(f"{path}: {error.strerror}; name a folder with --journal-dir") from None
+            raise JournalError(
+                f"{path}: {error.strerror}; name a folder with --journal-dir"
+            ) from None
 
     def settled(self, key: str) -> Verdict | None:
-        """The verdict on disk, unless it is a failure of an earlier process, which may do better."""
+        """The verdict on disk, unless it is a failure of an earlier process."""
         verdict = self.verdicts.get(key)
         return None if verdict and verdict.failed and key not in self.fresh else verdict
 
@@ -69,7 +71,9 @@ class Journal:
             try:
                 await asyncio.to_thread(self._append, data)
             except OSError as error:
-                fault = JournalError(f"{self.path}: {error.strerror}; what is judged so far is kept")
+                fault = JournalError(
+                    f"{self.path}: {error.strerror}; what is judged so far is kept"
+                )
             for key, verdict, done in batch:
                 if fault is None:
                     self.verdicts[key] = verdict

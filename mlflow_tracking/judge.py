@@ -13,7 +13,7 @@ from llm_client.judge_client import CallFailed, JudgeClient, Reply
 from mlflow_tracking.judge_prompt import JudgePrompt
 from mlflow_tracking.manipulation import find_spans, leave_out
 from mlflow_tracking.reply_parser import UnparsableReply, parse_reply
-from mlflow_tracking.row_text import ControlTokens
+from mlflow_tracking.row_text import ControlTokens, TextSafety, delimiters_around
 from mlflow_tracking.score_probabilities import score_probabilities
 from mlflow_tracking.verdict import Score, Status, Verdict
 
@@ -34,7 +34,8 @@ class JudgeSettings:
     constrained: bool = True  # the server holds the reply to the prompt's form
     context_length: int | None = None  # tokens; None: the server does not tell
     on_too_long: Literal["fail", "truncate"] = "fail"
-    control_tokens: ControlTokens = field(default=ControlTokens())
+    control_tokens: ControlTokens | None = field(default=ControlTokens())  # None: let them in
+    guard_delimiters: bool = True
     check_manipulation: bool = True
 
     def fingerprint(self) -> str:
@@ -49,7 +50,8 @@ class JudgeSettings:
             self.constrained,
             self.context_length,
             self.on_too_long,
-            sorted(self.control_tokens.literals),
+            sorted(self.control_tokens.literals) if self.control_tokens else None,
+            self.guard_delimiters,
             self.check_manipulation,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -70,6 +72,10 @@ class Judge:
     def __init__(self, client: JudgeClient, settings: JudgeSettings) -> None:
         self.client, self.settings = client, settings
         self._fingerprint = settings.fingerprint()
+        self._safety = TextSafety(
+            settings.control_tokens,
+            delimiters_around(settings.prompt.user) if settings.guard_delimiters else None,
+        )
 
     def key(self, item: Question) -> str:
         """What a verdict on `item` is kept under: the row and everything that could change it."""
@@ -79,12 +85,10 @@ class Judge:
 
     def messages(self, item: Question) -> list[dict[str, str]]:
         """The chat messages that the judge is sent for `item`."""
-        return self.settings.prompt.render(
-            item.question, item.answer, item.reference, self.settings.control_tokens
-        )
+        return self.settings.prompt.render(item.question, item.answer, item.reference, self._safety)
 
     async def judge(self, item: Question) -> Verdict:
-        """The verdict on `item`; only ServerGone gets out, any other fault is the verdict's status."""
+        """The verdict on `item`; any fault but ServerGone is the verdict's status."""
         if not item.question.strip() or not item.answer.strip():
             missing = "question" if not item.question.strip() else "answer"
             return Verdict(Status.EMPTY_INPUT, f"the row has no {missing}")
@@ -108,7 +112,9 @@ class Judge:
         with_span = verdict.overall.value if verdict.overall else None
         lower = clean if _value(clean) <= _value(verdict) or verdict.failed else verdict
         return replace(
-            _sum_cost(lower, verdict, clean), suspected_manipulation=texts, score_with_span=with_span
+            _sum_cost(lower, verdict, clean),
+            suspected_manipulation=texts,
+            score_with_span=with_span,
         )
 
     async def _call(self, item: Question) -> Verdict:
@@ -148,7 +154,9 @@ class Judge:
         except UnparsableReply as error:
             if not cut:
                 return replace(verdict, status=Status.UNPARSABLE, reason=str(error))
-            reason = f"the reply was cut at {self.settings.max_tokens} tokens (--max-tokens): {error}"
+            reason = (
+                f"the reply was cut at {self.settings.max_tokens} tokens (--max-tokens): {error}"
+            )
             return replace(verdict, reason=reason)
         scores = {
             label: Score(value, score_probabilities(reply.tokens, reply.text, parsed.places[label]))
@@ -156,7 +164,9 @@ class Judge:
         }
         scored = replace(verdict, scores=scores, justification=parsed.justification)
         if cut and not parsed.complete:
-            reason = f"the justification was cut at {self.settings.max_tokens} tokens (--max-tokens)"
+            reason = (
+                f"the justification was cut at {self.settings.max_tokens} tokens (--max-tokens)"
+            )
             return replace(scored, reason=reason, justification=f"{parsed.justification} […]")
         return replace(scored, status=Status.OK)
 
@@ -172,7 +182,9 @@ class Judge:
         if tokens <= room:
             return item
         if self.settings.on_too_long == "truncate":
-            return await self._truncate(item, tokens, room) or _too_long(tokens, limit, self.settings)
+            return await self._truncate(item, tokens, room) or _too_long(
+                tokens, limit, self.settings
+            )
         return _too_long(tokens, limit, self.settings)
 
     async def _truncate(self, item: Question, tokens: int, room: int) -> Question | None:

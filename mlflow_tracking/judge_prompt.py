@@ -11,10 +11,10 @@ its own words. For a row without a reference, the paragraph with {reference} is 
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_tracking.row_text import ControlTokens, delimiters_around, neutralise
+from mlflow_tracking.row_text import TextSafety
 
 # Characters of a justification that the constraint allows. 400 characters are about 180 tokens of
 # Russian with Qwen's tokenizer, which leaves the default --max-tokens 256 room for the score.
@@ -67,18 +67,22 @@ class JudgePrompt:
     user: str
     format: VerdictFormat
 
+    def without_reminder(self) -> "JudgePrompt":
+        """The prompt without what stands after the answer, to measure what that does."""
+        head, _, tail = self.user.partition("{answer}")
+        return replace(self, user=head + "{answer}" + tail.partition("\n\n")[0])
+
     @property
     def uses_reference(self) -> bool:
         """Whether the file has the placeholder {reference}."""
         return "{reference}" in self.text
 
     def render(
-        self, question: str, answer: str, reference: str, tokens: ControlTokens
+        self, question: str, answer: str, reference: str, safety: TextSafety
     ) -> list[dict[str, str]]:
-        """The chat messages for one row: placeholders filled in one pass, the row's text harmless."""
+        """The chat messages for one row: filled in one pass, the row's text made harmless."""
         values = {"question": question, "answer": answer, "reference": reference}
-        fences = delimiters_around(self.user)
-        safe = {name: neutralise(text, tokens, fences) for name, text in values.items()}
+        safe = {name: safety.neutralise(text) for name, text in values.items()}
         parts = [("system", self.system), ("user", self.user)]
         return [
             {"role": role, "content": _fill(template, safe)} for role, template in parts if template

@@ -1,6 +1,6 @@
 """How are many rows judged? Bounded, each different row once, every verdict journaled first.
 
-    python mlflow_tracking/run_experiment.py --concurrency 64
+python mlflow_tracking/run_experiment.py --concurrency 64
 """
 
 import asyncio

@@ -11,17 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
-from mlflow.models import EvaluationMetric
 from mlflow.exceptions import MlflowException
+from mlflow.models import EvaluationMetric
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from llm_client.settings import ROOT
 from mlflow_tracking.custom_metrics import (
     METRIC_NAME,
     METRIC_VERSION,
@@ -69,8 +67,7 @@ def open_experiment(tracking: Tracking) -> str:
         found = mlflow.get_experiment_by_name(tracking.experiment)
         if found is None:
             # MLflow would put a new experiment's artifacts below the working directory.
-            local = urlsplit(tracking.uri).scheme in ("", "file", "sqlite")
-            folder = (ROOT / "mlruns").as_uri() if local else None
+            folder = _artifact_folder(tracking.uri)
             experiment_id = mlflow.create_experiment(tracking.experiment, artifact_location=folder)
         elif found.lifecycle_stage == "deleted":
             raise TrackingError(
@@ -84,6 +81,13 @@ def open_experiment(tracking: Tracking) -> str:
         return str(experiment_id)
 
 
+def _artifact_folder(uri: str) -> str | None:
+    """`mlruns` beside a database file; None lets MLflow choose, as a server or a folder does."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlruns").as_uri()
+
+
 def check_run(tracking: Tracking, run_id: str) -> None:
     """Raises TrackingError unless the run is there to go on with."""
     with mlflow_errors(tracking):
@@ -91,7 +95,7 @@ def check_run(tracking: Tracking, run_id: str) -> None:
 
 
 def frame(data: DataSet) -> pd.DataFrame:
-    """All columns of the CSV as text, with `targets` ('' for none) whether the file has it or not."""
+    """All columns of the CSV as text, and `targets`, '' for none."""
     table = pd.DataFrame([dict(row.columns) for row in data.rows], dtype=object)
     table[REFERENCE] = [row.reference for row in data.rows]
     return table
@@ -102,7 +106,7 @@ def log_start(data: DataSet, params: Mapping[str, Any], judge: JudgeConnection) 
     mlflow.log_params({name: value for name, value in params.items() if _is_new(name)})
     prompt = judge.settings.prompt
     mlflow.log_text(prompt.text, f"prompt/{prompt.path.name}")
-    return mlflow.data.from_pandas(  # type: ignore[attr-defined]  # mlflow makes it at import
+    return mlflow.data.from_pandas(
         frame(data),
         source=str(data.path),
         name=data.path.stem,
@@ -141,7 +145,8 @@ def _evaluate(dataset: Any, metrics: list[EvaluationMetric]) -> pd.DataFrame:
     remove_tables()
     with quiet_deprecations():
         result = mlflow.evaluate(data=dataset, extra_metrics=metrics, evaluators="default")
-    return result.tables["eval_results_table"]
+    table: pd.DataFrame = result.tables["eval_results_table"]
+    return table
 
 
 def remove_tables() -> None:
@@ -190,9 +195,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def log_results(
-    table: pd.DataFrame, metrics: Mapping[str, float], journal: Path | None
-) -> None:
+def log_results(table: pd.DataFrame, metrics: Mapping[str, float], journal: Path | None) -> None:
     """The run's metrics, its table and its journal."""
     mlflow.log_metrics(dict(metrics))
     mlflow.log_table(table, RESULTS_TABLE)

@@ -1,7 +1,7 @@
 """Can this server judge these rows with this prompt? Found out before any row and any run.
 
-    python mlflow_tracking/run_experiment.py --check
-    python mlflow_tracking/run_experiment.py --check --base-url http://10.0.0.5:8000/v1
+python mlflow_tracking/run_experiment.py --check
+python mlflow_tracking/run_experiment.py --check --base-url http://10.0.0.5:8000/v1
 """
 
 import ipaddress
@@ -61,7 +61,7 @@ async def preflight(
 async def _longest_row(
     client: JudgeClient, settings: JudgeSettings, items: Sequence[Question]
 ) -> tuple[int, int]:
-    """Number (from 1) and prompt tokens of the row with the most bytes; 0 if it cannot be counted."""
+    """Number and prompt tokens of the row with the most bytes; 0 tokens for 'cannot count'."""
     sizes = [len((item.question + item.answer + item.reference).encode()) for item in items]
     index = max(range(len(items)), key=sizes.__getitem__)
     try:
@@ -150,14 +150,16 @@ async def _check_health(client: JudgeClient) -> None:
         await client.get(url)
     except CallFailed as failure:
         if failure.status >= 500:
-            raise PreflightError(f"{url}: HTTP {failure.status}, the engine is dead; restart it: {_START}") from None
+            raise PreflightError(
+                f"{url}: HTTP {failure.status}, the engine is dead; restart it: {_START}"
+            ) from None
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return
 
 
 def _status_line(url: str, failure: CallFailed) -> str:
     if failure.status in (401, 403):
-        return f"{url}: HTTP {failure.status}, wrong or missing key; set VLLM_API_KEY as the server has it"
+        return _key_line(url, failure.status)
     if 300 <= failure.status < 400:
         return f"{url}: redirects to another address; give the final one with --base-url"
     return f"{url}: HTTP {failure.status} ({failure}); is --base-url right? It ends in /v1"
@@ -167,7 +169,15 @@ async def _version(client: JudgeClient) -> str:
     """vLLM's version; '' for servers that are not vLLM."""
     try:
         return str((await client.get(f"{client.root_url}/version"))["version"])
-    except (CallFailed, aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError):
+    except (
+        CallFailed,
+        aiohttp.ClientError,
+        TimeoutError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+    ):
         return ""
 
 
@@ -177,12 +187,22 @@ async def _control_tokens(client: JudgeClient) -> tuple[ControlTokens, str]:
         info = await client.get(f"{client.root_url}/tokenizer_info")
         added = info.get("added_tokens_decoder") or {}
         literals = frozenset(str(token["content"]) for token in added.values())
-    except (CallFailed, aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError,
-            AttributeError):
+    except (
+        CallFailed,
+        aiohttp.ClientError,
+        TimeoutError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ):
         literals = frozenset()
     literals = frozenset(text for text in literals if text.strip())
     if literals:
-        return ControlTokens(literals), f"{len(literals)} tokens of the tokenizer are kept out of rows"
+        return ControlTokens(
+            literals
+        ), f"{len(literals)} tokens of the tokenizer are kept out of rows"
     return ControlTokens(), "the known families are kept out of rows (no /tokenizer_info)"
 
 
@@ -203,6 +223,10 @@ async def _canary(client: JudgeClient, settings: JudgeSettings, max_tokens: int)
         raise PreflightError(_canary_line(client, str(failure), failure.status)) from None
 
 
+def _key_line(url: str, status: int) -> str:
+    return f"{url}: HTTP {status}, wrong or missing key; set VLLM_API_KEY as the server has it"
+
+
 def _canary_line(client: JudgeClient, message: str, status: int) -> str:
     url = f"{client.base_url}/chat/completions"
     if "chat template" in message or "chat_template" in message:
@@ -211,7 +235,7 @@ def _canary_line(client: JudgeClient, message: str, status: int) -> str:
             "which passes one, or with --chat-template FILE"
         )
     if status in (401, 403):
-        return f"{url}: HTTP {status}, wrong or missing key; set VLLM_API_KEY as the server has it"
+        return _key_line(url, status)
     return f"{url}: cannot judge: {message}"
 
 

@@ -1,6 +1,6 @@
 """Which verdict does the judge's reply hold, if any? Strict: a score is read, never guessed.
 
-Used by `python mlflow_tracking/run_experiment.py`; its table of replies is `tests/test_reply_parser.py`.
+Used by `python mlflow_tracking/run_experiment.py`; see the table in tests/test_reply_parser.py.
 
 A verdict is every label of the prompt's format, each at the start of a line, in the format's order,
 each score a whole number from 1 to 5 alone on its line. Of several verdicts the last one counts;
@@ -17,7 +17,9 @@ from mlflow_tracking.judge_prompt import VerdictFormat
 # Markdown that unconstrained judges put around labels; '>' is not in it, it marks a quotation
 _DECORATION = r"[ \t*_#`]*"
 # '4', '4.', '**4**', '[4]', '4/5', '4 из 5', '4 out of 5'; nothing else may stand on the line
-_SCORE = re.compile(r"^[*_`\[(\s]*([1-5])[*_`\])\s]*(?:(?:/|из|out of)\s*5)?[*_`\])\s]*[.,;]?[*_`\s]*$", re.I)
+_SCORE = re.compile(
+    r"^[*_`\[(\s]*([1-5])[*_`\])\s]*(?:(?:/|из|out of)\s*5)?[*_`\])\s]*[.,;]?[*_`\s]*$", re.I
+)
 _CUT_CHARACTER = "�"
 
 
@@ -130,9 +132,10 @@ def _read(fields: list[_Field], form: VerdictFormat, offset: int, cut: bool) -> 
 def _is_quotation(verdict: ParsedReply, form: VerdictFormat, material: str) -> bool:
     """Whether the judged answer itself says this verdict, whatever the white space and marks."""
     flat = _flat(material)
-    return all(
-        _flat(f"{label}:{verdict.scores[label]}") in flat for label in form.scores
-    ) and _flat(verdict.justification[:60]) in flat
+    return (
+        all(_flat(f"{label}:{verdict.scores[label]}") in flat for label in form.scores)
+        and _flat(verdict.justification[:60]) in flat
+    )
 
 
 def _flat(text: str) -> str:

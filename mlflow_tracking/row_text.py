@@ -42,7 +42,7 @@ class ControlTokens:
 
 
 def _broken(literal: str) -> str:
-    """The literal with look-alike brackets, or, if it has none, with a space after its first sign."""
+    """The literal with look-alike brackets or, without any, a space after its first sign."""
     changed = literal.translate(_LOOK_ALIKES)
     return changed if changed != literal else f"{literal[:1]} {literal[1:]}"
 
@@ -53,6 +53,16 @@ class Delimiters:
 
     tags: tuple[str, ...]  # `<answer>`, `</answer>`: found anywhere in a text
     lines: tuple[str, ...]  # `---`, `Answer:`: found at the start of a line
+
+    def neutralise(self, text: str) -> str:
+        """`</answer>` becomes `‹/answer›`; a line that begins like a delimiter gets a `|`."""
+        for tag in self.tags:
+            name = re.escape(tag.strip("</>"))
+            pattern = rf"[<＜]\s*/?\s*{name}\s*/?\s*[>＞]"
+            text = re.sub(pattern, lambda found: found[0].translate(_LOOK_ALIKES), text, flags=re.I)
+        for line in self.lines:
+            text = re.sub(rf"^([ \t]*)({re.escape(line)})", r"\1| \2", text, flags=re.M | re.I)
+        return text
 
 
 def delimiters_around(template: str) -> Delimiters:
@@ -70,16 +80,17 @@ def delimiters_around(template: str) -> Delimiters:
     return Delimiters(tuple(sorted(tags)), tuple(sorted(plain)))
 
 
-def neutralise(text: str, tokens: ControlTokens, delimiters: Delimiters) -> str:
-    """The row's text as it may stand in a prompt: no control tokens, no delimiter of the file."""
-    for bad, good in _FORBIDDEN.items():
-        text = text.replace(bad, good)
-    text = tokens.defuse(text)
-    for tag in delimiters.tags:
-        name = re.escape(tag.strip("</>"))
-        pattern = rf"[<＜]\s*/?\s*{name}\s*/?\s*[>＞]"
-        text = re.sub(pattern, lambda match: match[0].translate(_LOOK_ALIKES), text, flags=re.I)
-    for line in delimiters.lines:
-        pattern = rf"^([ \t]*)({re.escape(line)})"
-        text = re.sub(pattern, r"\1| \2", text, flags=re.M | re.I)  # quoted, as in e-mail
-    return text
+@dataclass(frozen=True)
+class TextSafety:
+    """What is done to a row's text; None leaves a layer out, which only the probe does."""
+
+    tokens: ControlTokens | None
+    delimiters: Delimiters | None
+
+    def neutralise(self, text: str) -> str:
+        """The text as it may stand in a prompt: no control tokens, no delimiter of the file."""
+        for bad, good in _FORBIDDEN.items():
+            text = text.replace(bad, good)
+        if self.tokens:
+            text = self.tokens.defuse(text)
+        return self.delimiters.neutralise(text) if self.delimiters else text

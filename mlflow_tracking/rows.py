@@ -101,13 +101,17 @@ def _header(text: str, delimiter: str) -> list[str]:
 
 
 def _read(path: Path, text: str, delimiter: str, limit: int | None) -> Iterator[Row]:
-    csv.field_size_limit(len(text) + 1)  # the default refuses answers of more than 131,072 characters
+    csv.field_size_limit(
+        len(text) + 1
+    )  # the default refuses answers of more than 131,072 characters
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(reader)]
         repeated = {name for name in header if header.count(name) > 1}
         if repeated:
-            raise DataError(f"{path}:1: the column {', '.join(sorted(repeated))} stands there twice")
+            raise DataError(
+                f"{path}:1: the column {', '.join(sorted(repeated))} stands there twice"
+            )
         number, line = 0, reader.line_num + 1
         for fields in reader:
             if fields and (limit is None or number < limit):

@@ -1,7 +1,7 @@
 """How good are these answers? Has the judge score a CSV's answers and records the run in MLflow.
 
     python mlflow_tracking/run_experiment.py
-    python mlflow_tracking/run_experiment.py --data my.csv --prompt mlflow_tracking/prompts/judge_prompt_en.txt
+    python mlflow_tracking/run_experiment.py --data my.csv --prompt my_prompt.txt --limit 20
     python mlflow_tracking/run_experiment.py --check
 
 Exit codes: 0 every row has a verdict; 1 some have none (what is judged is recorded, the last line
@@ -13,41 +13,35 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import argparse  # noqa: E402  (the repo's root must be on the path first)
-import asyncio  # noqa: E402
-import os  # noqa: E402
-import shlex  # noqa: E402
-import signal  # noqa: E402
-import time  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from typing import Any  # noqa: E402
+import os
+import shlex
+import signal
+import time
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-import mlflow  # noqa: E402
 
-from llm_client.judge_client import RetryPolicy, ServerGone  # noqa: E402
-from llm_client.settings import (  # noqa: E402
-    Settings,
-    SettingsError,
-    check_base_url,
-    load_settings,
-)
-from mlflow_tracking import mlflow_run  # noqa: E402
-from mlflow_tracking.console import Progress, print_summary, print_table, say, warn  # noqa: E402
-from mlflow_tracking.custom_metrics import (  # noqa: E402
+import mlflow
+
+from llm_client.judge_client import ServerGone
+from llm_client.settings import SettingsError, load_settings
+from mlflow_tracking import mlflow_run
+from mlflow_tracking.console import Progress, print_summary, print_table, say, warn
+from mlflow_tracking.custom_metrics import (
     METRIC_NAME,
     METRIC_VERSION,
     JudgeConnection,
     evaluate_with_llm_judge,
+    quiet_deprecations,
 )
-from mlflow_tracking.experiment_flags import parse_arguments  # noqa: E402
-from mlflow_tracking.journal import Journal, JournalError  # noqa: E402
-from mlflow_tracking.judge import Judge, JudgeSettings, Question  # noqa: E402
-from mlflow_tracking.judge_prompt import PromptError, load_prompt  # noqa: E402
-from mlflow_tracking.preflight import Findings, PreflightError, preflight  # noqa: E402
-from mlflow_tracking.rows import DataError, DataSet, load_rows  # noqa: E402
-from mlflow_tracking.totals import run_metrics, score_metrics  # noqa: E402
-from mlflow_tracking.verdict import Verdict  # noqa: E402
+from mlflow_tracking.experiment_flags import parse_arguments
+from mlflow_tracking.experiment_plan import Plan, make_plan, questions
+from mlflow_tracking.journal import Journal, JournalError
+from mlflow_tracking.judge import Judge
+from mlflow_tracking.judge_prompt import PromptError
+from mlflow_tracking.preflight import PreflightError
+from mlflow_tracking.rows import DataError
+from mlflow_tracking.totals import run_metrics, score_metrics
+from mlflow_tracking.verdict import Verdict
 
 _MISTAKES = (
     SettingsError,
@@ -57,91 +51,6 @@ _MISTAKES = (
     JournalError,
     mlflow_run.TrackingError,
 )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is judged, by whom, and where it is recorded; checked before anything is made."""
-
-    arguments: argparse.Namespace
-    data: DataSet
-    findings: Findings
-    judge_at: str  # the server's root, ends in /v1
-    api_key: str
-    policy: RetryPolicy
-    tracking: mlflow_run.Tracking
-
-    def connection(self, journal: Journal) -> JudgeConnection:
-        """The judge, with a journal for its verdicts."""
-        return JudgeConnection(
-            self.judge_at,
-            self.api_key,
-            self.findings.settings,
-            journal,
-            self.arguments.concurrency,
-            self.policy,
-        )
-
-    def params(self) -> dict[str, Any]:
-        """Every setting that could change a number."""
-        judge, arguments = self.findings.settings, self.arguments
-        return {
-            "judge_model": judge.model,
-            "judge_root": judge.model_root,
-            "base_url": self.judge_at,
-            "vllm_version": self.findings.server_version or "unknown",
-            "prompt_file": judge.prompt.path.name,
-            "prompt_sha256": judge.prompt.sha256,
-            "data_file": self.data.path.name,
-            "data_sha256": self.data.sha256,
-            "limit": arguments.limit or "none",
-            "temperature": judge.temperature,
-            "max_tokens": judge.max_tokens,
-            "seed": judge.seed,
-            "constrained": judge.constrained,
-            "context_length": judge.context_length or "unknown",
-            "on_too_long": judge.on_too_long,
-            "check_manipulation": judge.check_manipulation,
-            "concurrency": arguments.concurrency,
-            "retries": arguments.retries,
-            "scorer": "mlflow stock" if arguments.stock else "evaluate_with_llm_judge",
-            "mlflow_version": mlflow.__version__,
-        }
-
-    def journal_header(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed."""
-        names = ("data_sha256", "limit", "prompt_sha256", "judge_model", "judge_root")
-        sampling = ("temperature", "max_tokens", "seed", "constrained", "on_too_long")
-        params = self.params()
-        return {
-            **{name: params[name] for name in (*names, *sampling)},
-            "judge": self.findings.settings.fingerprint(),
-        }
-
-
-def make_plan(arguments: argparse.Namespace, settings: Settings) -> Plan:
-    """Read and check everything that can be; raises one of `_MISTAKES`."""
-    base_url = check_base_url(arguments.base_url)
-    prompt = load_prompt(arguments.prompt)
-    data = load_rows(arguments.data, arguments.encoding, arguments.limit)
-    policy = RetryPolicy(arguments.retries + 1, arguments.timeout, arguments.wait_for_server)
-    wanted = JudgeSettings(
-        model=arguments.model,
-        prompt=prompt,
-        temperature=arguments.temperature,
-        max_tokens=arguments.max_tokens,
-        seed=arguments.seed,
-        on_too_long=arguments.on_too_long,
-        check_manipulation=not arguments.no_manipulation_check,
-    )
-    findings = asyncio.run(preflight(base_url, settings.api_key, wanted, questions(data)))
-    tracking = mlflow_run.Tracking(settings.tracking_uri, arguments.experiment_name)
-    return Plan(arguments, data, findings, base_url, settings.api_key, policy, tracking)
-
-
-def questions(data: DataSet) -> list[Question]:
-    """The rows as the judge is asked about them."""
-    return [Question(row.question, row.answer, row.reference) for row in data.rows]
 
 
 def main() -> int:
@@ -165,7 +74,7 @@ def main() -> int:
         return 1
     # A polite kill stops as Ctrl-C does: what is judged is recorded.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    with mlflow_run.quiet_deprecations():
+    with quiet_deprecations():
         if run_id:
             run = mlflow.start_run(run_id=run_id)
         else:

@@ -22,7 +22,9 @@ def score_metrics(verdicts: Sequence[Verdict | None], prompt: JudgePrompt) -> di
     return metrics
 
 
-def run_metrics(verdicts: Sequence[Verdict | None], judged_s: float, judged: int) -> dict[str, float]:
+def run_metrics(
+    verdicts: Sequence[Verdict | None], judged_s: float, judged: int
+) -> dict[str, float]:
     """The `llm_judge/` metrics of a run; None stands for a row that was not judged.
 
     `judged` rows were judged by this process in `judged_s` seconds. Latencies in seconds, of one
@@ -42,7 +44,9 @@ def run_metrics(verdicts: Sequence[Verdict | None], judged_s: float, judged: int
         "rows_suspected_manipulation": sum(bool(v and v.suspected_manipulation) for v in verdicts),
     }
     for status in FAILURES:
-        metrics[f"rows_{status}"] = sum(bool(v and v.failed and v.status == status) for v in verdicts)
+        metrics[f"rows_{status}"] = sum(
+            bool(v and v.failed and v.status == status) for v in verdicts
+        )
     if verdicts:
         for worst in (1, 5):
             metrics[f"mean_if_failed_are_{worst}"] = (sum(values) + worst * failed) / len(verdicts)

@@ -84,7 +84,7 @@ class Verdict:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Verdict":
-        """Read back what `to_json` wrote; raises KeyError, TypeError or ValueError for other data."""
+        """Read back `to_json`; raises KeyError, TypeError or ValueError for other data."""
         scores = {
             label: Score(
                 int(score["value"]),

@@ -1,0 +1,107 @@
+"""What is going to be judged, by whom, recorded where? Read and checked before anything is made.
+
+python mlflow_tracking/run_experiment.py --check
+python mlflow_tracking/run_experiment.py --check --data my.csv
+"""
+
+import argparse
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+
+from llm_client.judge_client import RetryPolicy
+from llm_client.settings import Settings, check_base_url
+from mlflow_tracking.custom_metrics import JudgeConnection
+from mlflow_tracking.journal import Journal
+from mlflow_tracking.judge import JudgeSettings, Question
+from mlflow_tracking.judge_prompt import load_prompt
+from mlflow_tracking.mlflow_run import Tracking
+from mlflow_tracking.preflight import Findings, preflight
+from mlflow_tracking.rows import DataSet, load_rows
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is judged, by whom, and where it is recorded; checked before anything is made."""
+
+    arguments: argparse.Namespace
+    data: DataSet
+    findings: Findings
+    judge_at: str  # the server's root, ends in /v1
+    api_key: str
+    policy: RetryPolicy
+    tracking: Tracking
+
+    def connection(self, journal: Journal) -> JudgeConnection:
+        """The judge, with a journal for its verdicts."""
+        return JudgeConnection(
+            self.judge_at,
+            self.api_key,
+            self.findings.settings,
+            journal,
+            self.arguments.concurrency,
+            self.policy,
+        )
+
+    def params(self) -> dict[str, Any]:
+        """Every setting that could change a number."""
+        judge, arguments = self.findings.settings, self.arguments
+        return {
+            "judge_model": judge.model,
+            "judge_root": judge.model_root,
+            "base_url": self.judge_at,
+            "vllm_version": self.findings.server_version or "unknown",
+            "prompt_file": judge.prompt.path.name,
+            "prompt_sha256": judge.prompt.sha256,
+            "data_file": self.data.path.name,
+            "data_sha256": self.data.sha256,
+            "limit": arguments.limit or "none",
+            "temperature": judge.temperature,
+            "max_tokens": judge.max_tokens,
+            "seed": judge.seed,
+            "constrained": judge.constrained,
+            "context_length": judge.context_length or "unknown",
+            "on_too_long": judge.on_too_long,
+            "check_manipulation": judge.check_manipulation,
+            "concurrency": arguments.concurrency,
+            "retries": arguments.retries,
+            "scorer": "mlflow stock" if arguments.stock else "evaluate_with_llm_judge",
+            "mlflow_version": mlflow.__version__,
+        }
+
+    def journal_header(self) -> dict[str, Any]:
+        """What must be the same for a run to be resumed."""
+        names = ("data_sha256", "limit", "prompt_sha256", "judge_model", "judge_root")
+        sampling = ("temperature", "max_tokens", "seed", "constrained", "on_too_long")
+        params = self.params()
+        return {
+            **{name: params[name] for name in (*names, *sampling)},
+            "judge": self.findings.settings.fingerprint(),
+        }
+
+
+def make_plan(arguments: argparse.Namespace, settings: Settings) -> Plan:
+    """Read and check everything that can be; raises the error of what is wrong."""
+    base_url = check_base_url(arguments.base_url)
+    prompt = load_prompt(arguments.prompt)
+    data = load_rows(arguments.data, arguments.encoding, arguments.limit)
+    policy = RetryPolicy(arguments.retries + 1, arguments.timeout, arguments.wait_for_server)
+    wanted = JudgeSettings(
+        model=arguments.model,
+        prompt=prompt,
+        temperature=arguments.temperature,
+        max_tokens=arguments.max_tokens,
+        seed=arguments.seed,
+        on_too_long=arguments.on_too_long,
+        check_manipulation=not arguments.no_manipulation_check,
+    )
+    findings = asyncio.run(preflight(base_url, settings.api_key, wanted, questions(data)))
+    tracking = Tracking(settings.tracking_uri, arguments.experiment_name)
+    return Plan(arguments, data, findings, base_url, settings.api_key, policy, tracking)
+
+
+def questions(data: DataSet) -> list[Question]:
+    """The rows as the judge is asked about them."""
+    return [Question(row.question, row.answer, row.reference) for row in data.rows]
