@@ -11,13 +11,15 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
+
+_Answer = TypeVar("_Answer")
 
 _TRANSIENT = {408, 409, 425, 429}
 _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 15.0
@@ -43,8 +45,8 @@ class Reply:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int  # of the prompt, from the server's prefix cache
-    latency_s: float  # of the call that succeeded
-    attempts: int
+    latency_s: float = 0.0  # of the call that succeeded
+    attempts: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class JudgeClient:
         self.root_url = self.base_url.removesuffix("/v1")
         self._key, self._policy, self._connections = api_key, policy, connections
         self._session: aiohttp.ClientSession | None = None
-        self._reached_at = time.monotonic()  # when the server last answered anything
+        self._gone_since: float | None = None  # None: the last try to connect succeeded
 
     async def __aenter__(self) -> "JudgeClient":
         self._session = aiohttp.ClientSession(
@@ -94,7 +96,6 @@ class JudgeClient:
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=aiohttp.ClientTimeout(total=self._policy.timeout_s, sock_connect=10),
         )
-        self._reached_at = time.monotonic()
         return self
 
     async def __aexit__(
@@ -108,14 +109,16 @@ class JudgeClient:
 
     async def chat(self, body: Mapping[str, Any]) -> Reply:
         """One chat completion; raises CallFailed or ServerGone."""
-        started, reply, attempts = await self._post(f"{self.base_url}/chat/completions", body)
-        return _read_reply(reply, time.monotonic() - started, attempts)
+        url = f"{self.base_url}/chat/completions"
+        reply, latency_s, attempts = await self._post(url, body, _read_reply)
+        return replace(reply, latency_s=latency_s, attempts=attempts)
 
     async def count_tokens(self, model: str, messages: Sequence[Mapping[str, str]]) -> int:
         """Tokens of the prompt as the server renders it (vLLM's /tokenize); raises CallFailed."""
         body = {"model": model, "messages": messages}
-        _, answer, _ = await self._post(f"{self.root_url}/tokenize", body)
-        return int(answer["count"])
+        url = f"{self.root_url}/tokenize"
+        count, _, _ = await self._post(url, body, lambda answer: int(answer["count"]))
+        return count
 
     async def get(self, url: str) -> Any:
         """The JSON at a URL, not tried again; raises CallFailed or aiohttp.ClientError."""
@@ -127,14 +130,17 @@ class JudgeClient:
                 raise CallFailed(_error_text(text), response.status, 1)
             return json.loads(text) if text.strip() else {}
 
-    async def _post(self, url: str, body: Mapping[str, Any]) -> tuple[float, Any, int]:
-        """Start of the call that succeeded, its JSON, and the number of calls that it took."""
+    async def _post(
+        self, url: str, body: Mapping[str, Any], read: Callable[[Any], _Answer]
+    ) -> tuple[_Answer, float, int]:
+        """What `read` makes of the answer, seconds of the call that gave it, number of calls."""
         attempts = faults = 0
         while True:
             attempts += 1
             started = time.monotonic()
             try:
-                answer = await self._post_once(url, body, attempts)
+                text = await self._post_once(url, body, attempts)
+                answer, latency_s = _read(text, read), time.monotonic() - started
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 await self._wait_for_server(error, attempts)  # not this call's fault
                 continue
@@ -145,19 +151,18 @@ class JudgeClient:
             except _Retry as error:
                 fault, timed_out = error, False
             else:
-                self._reached_at = time.monotonic()
-                return started, answer, attempts
+                return answer, latency_s, attempts
             faults += 1
             if faults >= self._policy.attempts:
                 message = f"{fault} ({url}, {attempts} attempts)"
                 raise CallFailed(message, fault.status, attempts, timed_out)
             await asyncio.sleep(_pause(faults, fault.after_s))
 
-    async def _post_once(self, url: str, body: Mapping[str, Any], attempts: int) -> Any:
+    async def _post_once(self, url: str, body: Mapping[str, Any], attempts: int) -> str:
         assert self._session is not None, "use `async with JudgeClient(...)`"
         async with self._session.post(url, json=body, allow_redirects=False) as response:
+            self._gone_since = None
             text = await response.text(errors="replace")
-            self._reached_at = time.monotonic()
             if response.status in _TRANSIENT or response.status >= 500:
                 after = _retry_after(response.headers.get("Retry-After"))
                 message = f"HTTP {response.status}: {_error_text(text)}"
@@ -165,20 +170,15 @@ class JudgeClient:
             if response.status != 200:
                 message = f"HTTP {response.status}: {_error_text(text)} ({url})"
                 raise CallFailed(message, response.status, attempts)
-        try:
-            answer = json.loads(text)
-            if not isinstance(answer, dict):
-                raise ValueError
-            if "/chat/" in url and not isinstance(answer["choices"][0]["message"], dict):
-                raise ValueError
-        except (ValueError, LookupError, TypeError):
-            raise _Retry(f"the reply is not a completion: {text[:80]!r}", 200) from None
-        return answer
+            return text
 
     async def _wait_for_server(self, error: Exception, attempts: int) -> None:
         """Sleep before the next try to connect; raises ServerGone after the policy's bound."""
-        away = time.monotonic() - self._reached_at
-        if away > self._policy.wait_for_server_s:
+        # From the first refusal on, not from the last answer: a slow judge's silence is no absence.
+        now = time.monotonic()
+        self._gone_since = now if self._gone_since is None else self._gone_since
+        away = now - self._gone_since
+        if away >= self._policy.wait_for_server_s:
             raise ServerGone(
                 f"{self.base_url}: not reached for {away:.0f} s ({_connection_text(error)})"
             ) from None
@@ -203,7 +203,7 @@ def _retry_after(header: str | None) -> float | None:
             seconds = parsedate_to_datetime(header).timestamp() - time.time()
         except ValueError:
             return None
-    return min(max(seconds, 0.0), 300.0)
+    return min(max(seconds, 0.0), 300.0) if seconds == seconds else None  # 'nan' is a float
 
 
 def _error_text(text: str) -> str:
@@ -221,19 +221,26 @@ def _connection_text(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _read_reply(answer: Mapping[str, Any], latency_s: float, attempts: int) -> Reply:
+def _read(text: str, read: Callable[[Any], _Answer]) -> _Answer:
+    """What `read` makes of the JSON; a body that is cut or of another shape may pass."""
+    try:
+        return read(json.loads(text))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise _Retry(f"the reply has another shape: {text[:80]!r}", 200) from None
+
+
+def _read_reply(answer: Mapping[str, Any]) -> Reply:
     choice = answer["choices"][0]
+    text = choice["message"].get("content") or ""
     usage = answer.get("usage") or {}
     details = usage.get("prompt_tokens_details") or {}
     return Reply(
-        text=choice["message"].get("content") or "",
+        text=text.encode(errors="replace").decode(),  # half a surrogate cannot be written anywhere
         finish_reason=choice.get("finish_reason") or "",
         tokens=_read_logprobs(choice.get("logprobs")),
         prompt_tokens=int(usage.get("prompt_tokens") or 0),
         completion_tokens=int(usage.get("completion_tokens") or 0),
         cached_tokens=int(details.get("cached_tokens") or 0),
-        latency_s=latency_s,
-        attempts=attempts,
     )
 
 
@@ -255,4 +262,4 @@ def _read_logprobs(logprobs: Mapping[str, Any] | None) -> tuple[TokenLogprobs, .
 def _token_bytes(token: Mapping[str, Any]) -> bytes:
     """A token may be half a character: its bytes tell, its text cannot."""
     raw = token.get("bytes")
-    return bytes(raw) if raw is not None else str(token["token"]).encode()
+    return bytes(raw) if raw is not None else str(token["token"]).encode(errors="replace")
