@@ -6,6 +6,7 @@ is the way in.
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -99,7 +100,10 @@ class Judge:
             verdict = await self._judge_checked(fitted)
         except CallFailed as failure:
             return _failed_call(failure)
-        return replace(verdict, answer_truncated=fitted is not item)
+        if fitted is item:
+            return verdict
+        shown = verdict.judged_answer or fitted.answer
+        return replace(verdict, answer_truncated=True, judged_answer=shown)
 
     async def _judge_checked(self, item: Question) -> Verdict:
         """Judge; text that speaks to the judge is left out and can only lower the score."""
@@ -108,13 +112,15 @@ class Judge:
         if not spans:
             return verdict
         texts = tuple(item.answer[start:end] for start, end in spans)
-        clean = await self._call(replace(item, answer=leave_out(item.answer, spans)))
+        shown = leave_out(item.answer, spans)
+        clean = await self._call(replace(item, answer=shown))
         with_span = verdict.overall.value if verdict.overall else None
         lower = clean if _value(clean) <= _value(verdict) or verdict.failed else verdict
         return replace(
             _sum_cost(lower, verdict, clean),
             suspected_manipulation=texts,
             score_with_span=with_span,
+            judged_answer=shown if lower is clean else "",
         )
 
     async def _call(self, item: Question) -> Verdict:
@@ -148,6 +154,7 @@ class Judge:
             cached_tokens=reply.cached_tokens,
             latency_s=round(reply.latency_s, 4),
             attempts=reply.attempts,
+            ended_at=round(time.time(), 3),
         )
         try:
             parsed = parse_reply(reply.text, self.settings.prompt.format, item.answer, cut)
@@ -223,7 +230,8 @@ def _failed_call(failure: CallFailed) -> Verdict:
     if failure.status == 400 and "context length" in str(failure):
         return Verdict(Status.TOO_LONG, str(failure), attempts=failure.attempts)
     status = Status.TIMEOUT if failure.timed_out else Status.HTTP_ERROR
-    return Verdict(status, str(failure), attempts=failure.attempts)
+    now = round(time.time(), 3)
+    return Verdict(status, str(failure), attempts=failure.attempts, ended_at=now)
 
 
 def _value(verdict: Verdict) -> int:
@@ -239,4 +247,5 @@ def _sum_cost(kept: Verdict, *calls: Verdict) -> Verdict:
         cached_tokens=sum(call.cached_tokens for call in calls),
         latency_s=round(sum(call.latency_s for call in calls), 4),
         attempts=sum(call.attempts for call in calls),
+        ended_at=max(call.ended_at for call in calls),
     )

@@ -64,9 +64,11 @@ class Verdict:
     cached_tokens: int = 0
     latency_s: float = 0.0
     attempts: int = 0  # calls made, retries included
+    ended_at: float = 0.0  # when the reply came, in seconds since 1970; 0: no call was made
     answer_truncated: bool = False  # --on-too-long truncate cut the answer's middle
     suspected_manipulation: tuple[str, ...] = ()  # spans of the answer that speak to the judge
     score_with_span: int | None = None  # what the row got with those spans left in
+    judged_answer: str = ""  # what the judge was shown where that is not the row's whole answer
 
     @property
     def overall(self) -> Score | None:
