@@ -75,9 +75,10 @@ class Plan:
         """What must be the same for a run to be resumed."""
         names = ("data_sha256", "limit", "prompt_sha256", "judge_model", "judge_root")
         sampling = ("temperature", "max_tokens", "seed", "constrained", "on_too_long")
+        others = ("context_length", "check_manipulation")
         params = self.params()
         return {
-            **{name: params[name] for name in (*names, *sampling)},
+            **{name: params[name] for name in (*names, *sampling, *others)},
             "judge": self.findings.settings.fingerprint(),
         }
 

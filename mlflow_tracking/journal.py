@@ -35,7 +35,7 @@ class Journal:
         self._writer: asyncio.Task[None] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
+            self._file = path.open("a+b", buffering=0)  # a buffer would keep what the disk refused
             self._lock()
             self._load()
         except OSError as error:
@@ -88,9 +88,10 @@ class Journal:
 
     def _append(self, data: bytes) -> None:
         size = os.fstat(self._file.fileno()).st_size
+        rest = memoryview(data)
         try:
-            self._file.write(data)
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError:
             os.ftruncate(self._file.fileno(), size)  # no half lines from a full disk
@@ -125,6 +126,8 @@ class Journal:
     def _check_header(self, old: Mapping[str, Any]) -> None:
         changed = [name for name, value in self.header.items() if old.get(name) != value]
         if changed:
+            # 'judge' is a hash of everything: it is worth a word only if nothing else says what.
+            changed = [name for name in changed if name != "judge"] or changed
             raise JournalError(
                 f"{self.path}: cannot resume, changed since: "
                 + ", ".join(f"{name} (was {old.get(name)!r})" for name in changed)
