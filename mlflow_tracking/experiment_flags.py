@@ -6,20 +6,25 @@ python mlflow_tracking/run_experiment.py --limit 5 --concurrency 8
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from llm_client.settings import ROOT, Settings
 
 _HERE = Path(__file__).resolve().parent
 
 
+class _Parser(argparse.ArgumentParser):
+    """A mistake is told in one line, without the usage's ten."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"run_experiment: {message} (see --help)\n")
+
+
 def parse_arguments(
     description: str | None, settings: Settings, argv: list[str] | None = None
 ) -> argparse.Namespace:
     """The command line; every default is shown by --help."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def add(flag: str, text: str, **options: Any) -> None:
         shown = options.get("default")
@@ -40,11 +45,11 @@ def parse_arguments(
     add(
         "--temperature",
         "the judge's sampling; 0 is the most likely verdict",
-        type=float,
+        type=_temperature,
         default=0.0,
     )
     add("--max-tokens", "of a reply", type=_positive, default=256, metavar="N")
-    add("--seed", "of the judge's sampling", type=int, default=0)
+    add("--seed", "of the judge's sampling", type=_seed, default=0, metavar="N")
     add("--concurrency", "requests in flight at most", type=_positive, default=32, metavar="N")
     add("--timeout", "seconds for one call", type=_seconds, default=300.0, metavar="S")
     add("--retries", "tries again for a call that failed", type=_natural, default=5, metavar="N")
@@ -107,6 +112,22 @@ def _natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
     return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 to 2^63 - 1")
+    return int(text)
+
+
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 2:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a temperature from 0 to 2")
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -47,6 +47,11 @@ async def preflight(
         except ServerGone as gone:
             raise PreflightError(f"{gone}; start one: {_START}") from None
     context = findings.settings.context_length
+    if context and wanted.max_tokens >= context:
+        raise PreflightError(
+            f"--max-tokens {wanted.max_tokens}: the judge's context has {context} tokens, so no row "
+            "fits beside such a reply; give fewer"
+        )
     line = f"longest row  {count} tokens and {wanted.max_tokens} for the reply (row {longest})"
     warnings = list(findings.warnings)
     if context and count + wanted.max_tokens > context:
