@@ -20,6 +20,7 @@ from mlflow_tracking.verdict import Score, Status, Verdict
 
 # The digit's alternatives are five at most under the constraint; without it other text competes.
 _TOP_LOGPROBS_CONSTRAINED, _TOP_LOGPROBS_FREE = 5, 20
+_NO_SUCH_ROUTE = {404, 405, 501}
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ class Judge:
         if fitted is item:
             return verdict
         shown = verdict.judged_answer or fitted.answer
-        return replace(verdict, answer_truncated=True, judged_answer=shown)
+        cut = f"the answer's {len(item.answer)} characters do not fit, its middle was cut"
+        reason = "; ".join(text for text in (cut, verdict.reason) if text)
+        return replace(verdict, answer_truncated=True, judged_answer=shown, reason=reason)
 
     async def _judge_checked(self, item: Question) -> Verdict:
         """Judge; text that speaks to the judge is left out and can only lower the score."""
@@ -185,7 +188,12 @@ class Judge:
         room = limit - self.settings.max_tokens
         if _surely_fits(self.messages(item), room):
             return item
-        tokens = await self.client.count_tokens(self.settings.model, self.messages(item))
+        try:
+            tokens = await self.client.count_tokens(self.settings.model, self.messages(item))
+        except CallFailed as failure:
+            if failure.status in _NO_SUCH_ROUTE:  # not every engine counts: the judge will tell
+                return item
+            raise
         if tokens <= room:
             return item
         if self.settings.on_too_long == "truncate":

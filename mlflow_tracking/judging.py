@@ -25,7 +25,8 @@ async def judge_all(
     """
     waiting = _unjudged(items, judge, journal, on_verdict)
     tasks = [
-        asyncio.create_task(_work(waiting, judge, journal, on_verdict)) for _ in range(concurrency)
+        asyncio.create_task(_work(waiting, judge, journal, on_verdict))
+        for _ in range(min(concurrency, len(items)))
     ]
     try:
         await asyncio.gather(*tasks)
