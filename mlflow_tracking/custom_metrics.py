@@ -11,6 +11,7 @@ metrics with MLflow's `make_genai_metric`, which records what the judge was, and
 import asyncio
 import inspect
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,10 +104,17 @@ def make_judge_metrics(judge: JudgeConnection) -> list[EvaluationMetric]:
 
 
 def metric_name(prompt: JudgePrompt, label: str) -> str:
-    """MLflow's name of the metric for one of the prompt's scores."""
-    if label == prompt.format.overall:
-        return METRIC_NAME
-    return f"llm_judge_{'_'.join(label.casefold().split())}"
+    """MLflow's name of the metric for one of the prompt's scores, in the signs that MLflow takes.
+
+    A criterion 'Accuracy' beside the overall score gives `llm_judge_accuracy_criterion`.
+    """
+    names = {prompt.format.overall: METRIC_NAME}
+    for other in prompt.format.scores[:-1]:
+        name = "llm_judge_" + re.sub(r"[^\w.-]+", "_", other.casefold()).strip("_")
+        while name in names.values():
+            name += "_criterion"
+        names[other] = name
+    return names[label]
 
 
 def make_stock_metric(judge: JudgeConnection, name: str = METRIC_NAME) -> EvaluationMetric:
