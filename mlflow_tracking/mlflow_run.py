@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,28 @@ def mlflow_errors(tracking: Tracking) -> Iterator[None]:
         raise TrackingError(f"MLFLOW_TRACKING_URI {tracking.uri}: {cause}") from None
 
 
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """MLflow asks a server that does not answer for minutes: at the start seconds are enough."""
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    ours = {name: value for name, value in patience.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
 def open_experiment(tracking: Tracking) -> str:
     """Make the experiment if it is new and return its id; raises TrackingError."""
-    with mlflow_errors(tracking):
+    with mlflow_errors(tracking), _impatient():
         mlflow.set_tracking_uri(tracking.uri)
         found = mlflow.get_experiment_by_name(tracking.experiment)
         if found is None:
             # MLflow would put a new experiment's artifacts below the working directory.
             folder = _artifact_folder(tracking.uri)
-            experiment_id = mlflow.create_experiment(tracking.experiment, artifact_location=folder)
+            experiment_id = _create_experiment(tracking.experiment, folder)
         elif found.lifecycle_stage == "deleted":
             raise TrackingError(
                 f"the experiment '{tracking.experiment}' was deleted; restore it "
@@ -81,6 +94,16 @@ def open_experiment(tracking: Tracking) -> str:
         return str(experiment_id)
 
 
+def _create_experiment(name: str, artifact_folder: str | None) -> str:
+    try:
+        return str(mlflow.create_experiment(name, artifact_location=artifact_folder))
+    except MlflowException:
+        made = mlflow.get_experiment_by_name(name)  # by another run that started just now
+        if made is None:
+            raise
+        return str(made.experiment_id)
+
+
 def _artifact_folder(uri: str) -> str | None:
     """`mlruns` beside a database file; None lets MLflow choose, as a server or a folder does."""
     if not uri.startswith("sqlite:///"):
@@ -88,10 +111,30 @@ def _artifact_folder(uri: str) -> str | None:
     return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlruns").as_uri()
 
 
-def check_run(tracking: Tracking, run_id: str) -> None:
+def check_run(tracking: Tracking, run_id: str, experiment_id: str) -> None:
     """Raises TrackingError unless the run is there to go on with."""
     with mlflow_errors(tracking):
-        mlflow.get_run(run_id)
+        info = mlflow.get_run(run_id).info
+        if info.lifecycle_stage == "deleted":
+            raise TrackingError(
+                f"run {run_id} was deleted; restore it: mlflow runs restore --run-id {run_id}"
+            )
+        if str(info.experiment_id) != experiment_id:
+            name = mlflow.get_experiment(info.experiment_id).name
+            raise TrackingError(
+                f"run {run_id} is not of the experiment '{tracking.experiment}'; give "
+                f"--experiment-name '{name}'"
+            )
+
+
+def start_run(tracking: Tracking, name: str | None, run_id: str | None) -> str:
+    """Start a run, or go on with `run_id`, and return its id; raises TrackingError."""
+    with mlflow_errors(tracking):
+        if run_id:
+            run = mlflow.start_run(run_id=run_id)
+        else:
+            run = mlflow.start_run(run_name=name, tags=RUN_TAGS)
+    return str(run.info.run_id)
 
 
 def frame(data: DataSet) -> pd.DataFrame:
@@ -160,27 +203,38 @@ def remove_tables() -> None:
 
 
 def results_table(data: DataSet, verdicts: Sequence[Verdict | None]) -> pd.DataFrame:
-    """One row for each row of the CSV: its columns, and what came of it."""
+    """One row for each row of the CSV: its columns, and what came of it.
+
+    A column of the CSV that has a name of ours, such as 'score', is called 'csv_score'.
+    """
+    outcomes = [
+        _columns(verdict) if verdict else {"score": None, "status": "not_judged"}
+        for verdict in verdicts
+    ]
+    ours = {"row", *(name for outcome in outcomes for name in outcome)}
     records = []
-    for row, verdict in zip(data.rows, verdicts, strict=True):
-        record: dict[str, Any] = {"row": row.number, "status": "not_judged", "score": None}
-        if verdict is not None:
-            record |= _columns(verdict)
-        rest = {name: text for name, text in row.columns.items() if name not in record}
+    for row, outcome in zip(data.rows, outcomes, strict=True):
+        rest = dict(row.columns)
         order = {name: rest.pop(name) for name in (QUESTION, ANSWER, REFERENCE) if name in rest}
-        records.append({"row": record.pop("row"), **order, **record, **rest})
+        taken = ours | set(rest)
+        named = {_free_name(name, taken) if name in ours else name: rest[name] for name in rest}
+        records.append({"row": row.number, **order, **outcome, **named})
     return pd.DataFrame(records)
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name = f"csv_{name}"
+    return name
 
 
 def _columns(verdict: Verdict) -> dict[str, Any]:
     overall = verdict.overall
-    others = list(verdict.scores.items())[:-1]
-    return {
+    columns = {
         "score": overall.value if overall else None,
         "justification": verdict.justification,
         "expected_score": _rounded(overall.expected if overall else None),
         "entropy_bits": _rounded(overall.entropy if overall else None),
-        **{label: score.value for label, score in others},
         "status": str(verdict.status),
         "reason": verdict.reason,
         "suspected_manipulation": " | ".join(verdict.suspected_manipulation),
@@ -189,6 +243,10 @@ def _columns(verdict: Verdict) -> dict[str, Any]:
         "completion_tokens": verdict.completion_tokens,
         "latency_s": verdict.latency_s,
     }
+    others = list(verdict.scores.items())[:-1]
+    for label, score in others:
+        columns[f"{label} (criterion)" if label in columns else label] = score.value
+    return columns
 
 
 def _rounded(value: float | None) -> float | None:
@@ -210,3 +268,9 @@ def log_results(table: pd.DataFrame, metrics: Mapping[str, float], journal: Path
 def end_run(complete: bool) -> None:
     """FINISHED when every row was tried, KILLED when the run was stopped before."""
     mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED if complete else RunStatus.KILLED))
+
+
+def give_up_run() -> None:
+    """End the run as KILLED if MLflow can still be told; there is nobody else to tell."""
+    with suppress(MlflowException, OSError), _impatient(), quiet_deprecations():
+        end_run(complete=False)

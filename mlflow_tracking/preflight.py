@@ -49,7 +49,7 @@ async def preflight(
     context = findings.settings.context_length
     if context and wanted.max_tokens >= context:
         raise PreflightError(
-            f"--max-tokens {wanted.max_tokens}: the judge's context has {context} tokens, so no row "
+            f"--max-tokens {wanted.max_tokens}: the judge's context has {context} tokens, no row "
             "fits beside such a reply; give fewer"
         )
     line = f"longest row  {count} tokens and {wanted.max_tokens} for the reply (row {longest})"

@@ -16,11 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import os
 import shlex
 import signal
+import tempfile
 import time
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-import mlflow
 
 from llm_client.judge_client import ServerGone
 from llm_client.settings import SettingsError, load_settings
@@ -31,7 +30,6 @@ from mlflow_tracking.custom_metrics import (
     METRIC_VERSION,
     JudgeConnection,
     evaluate_with_llm_judge,
-    quiet_deprecations,
 )
 from mlflow_tracking.experiment_flags import parse_arguments
 from mlflow_tracking.experiment_plan import Plan, make_plan, questions
@@ -64,31 +62,48 @@ def main() -> int:
         if arguments.check:
             say("\n".join(plan.findings.lines))
             return 0
-        experiment_id = mlflow_run.open_experiment(plan.tracking)
-        run_id = _run_to_resume(plan) if arguments.resume else ""
         check_folder(arguments.journal_dir)
+        experiment_id = mlflow_run.open_experiment(plan.tracking)
+        journal = _journal_to_resume(plan, experiment_id) if arguments.resume else None
+        _stop_on_sigterm()
+        known_id = journal.path.stem if journal else None
+        run_id = mlflow_run.start_run(plan.tracking, arguments.run_name, known_id)
     except _MISTAKES as mistake:
         warn(f"run_experiment: {mistake}")
         return 2
     except KeyboardInterrupt:
+        warn("run_experiment: interrupted before any row was judged")
         return 1
-    # A polite kill stops as Ctrl-C does: what is judged is recorded.
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    with quiet_deprecations():
-        if run_id:
-            run = mlflow.start_run(run_id=run_id)
-        else:
-            run = mlflow.start_run(run_name=arguments.run_name, tags=mlflow_run.RUN_TAGS)
     try:
-        return _judge_and_record(plan, run.info.run_id, experiment_id)
+        return _judge_and_record(plan, journal, run_id, experiment_id)
+    except KeyboardInterrupt:
+        stopped = "interrupted while the run was recorded"
     except (JournalError, mlflow_run.TrackingError) as fault:
-        mlflow_run.end_run(complete=False)
-        warn(f"run_experiment: {fault}")
-        return 2 if isinstance(fault, JournalError) else 1
+        stopped = str(fault)
+    mlflow_run.give_up_run()
+    warn(f"run_experiment: stopped: {stopped}")
+    if not arguments.stock:
+        warn(f"go on with it: {_resume_command(run_id)}")
+    return 1
 
 
-def _run_to_resume(plan: Plan) -> str:
-    """The id of the run to go on with; raises JournalError or TrackingError."""
+def _stop_on_sigterm() -> None:
+    """A polite kill stops as Ctrl-C does: what is judged is recorded."""
+    # A script's background job ignores SIGINT, and its SIGTERM cannot be passed on as one.
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGTERM, _interrupt_here if ignored else _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _interrupt_here(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _journal_to_resume(plan: Plan, experiment_id: str) -> Journal:
+    """The journal of the run to go on with, locked; raises JournalError or TrackingError."""
     folder, wanted = plan.arguments.journal_dir, str(plan.arguments.resume)
     if wanted == "last":
         journals = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
@@ -97,24 +112,29 @@ def _run_to_resume(plan: Plan) -> str:
         wanted = journals[-1].stem
     if not (folder / f"{wanted}.jsonl").is_file():
         raise JournalError(f"{folder}: no journal of run {wanted}; --resume takes an id or 'last'")
-    mlflow_run.check_run(plan.tracking, wanted)
-    # Opened and closed: a changed judge is told before the run is touched.
-    Journal(folder / f"{wanted}.jsonl", plan.journal_header()).close()
-    return wanted
+    mlflow_run.check_run(plan.tracking, wanted, experiment_id)
+    return Journal(folder / f"{wanted}.jsonl", plan.journal_header())
 
 
 def check_folder(folder: Path) -> None:
-    """Raises JournalError unless files can be made in `folder`, which is made if need be."""
+    """Raises JournalError unless files can be kept in `folder`, which is made if need be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(8192))  # a full disk shows here
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
-        raise JournalError(f"--journal-dir {folder}: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise JournalError(f"--journal-dir {folder}: cannot be written; name another")
+        cause = error.strerror or str(error)
+        raise JournalError(f"--journal-dir {folder}: {cause}; name another folder") from None
 
 
-def _judge_and_record(plan: Plan, run_id: str, experiment_id: str) -> int:
-    journal = Journal(plan.arguments.journal_dir / f"{run_id}.jsonl", plan.journal_header())
+def _judge_and_record(plan: Plan, resumed: Journal | None, run_id: str, experiment_id: str) -> int:
+    journal = resumed or Journal(
+        plan.arguments.journal_dir / f"{run_id}.jsonl", plan.journal_header()
+    )
+    if plan.arguments.stock:
+        journal.path.unlink()  # nothing is kept in it, and `--resume last` must not find it
     judge = plan.connection(journal)
     with mlflow_run.mlflow_errors(plan.tracking):
         dataset = mlflow_run.log_start(plan.data, plan.params(), judge)
@@ -178,9 +198,11 @@ def _report(
     total = len(verdicts)
     if stopped:
         warn(f"run_experiment: stopped: {stopped}")
-    if missing and not plan.arguments.stock:
-        warn(f"go on with the {missing} rows that have no verdict: {_resume_command(run_id)}")
-    return 1 if stopped or total - missing < plan.arguments.min_scored * total else 0
+    if (missing or stopped) and not plan.arguments.stock:
+        what = f"the {missing} rows that have no verdict" if missing else "it"
+        warn(f"go on with {what}: {_resume_command(run_id)}")
+    # As a quotient: 0.55 * 100 is more than 55.
+    return 1 if stopped or (total - missing) / total < plan.arguments.min_scored else 0
 
 
 def _resume_command(run_id: str) -> str:
