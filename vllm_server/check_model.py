@@ -3,8 +3,8 @@
     python vllm_server/check_model.py Qwen/Qwen3-4B-Instruct-2507 --hardware gpu
     eval "$(python vllm_server/check_model.py ~/my-model --hardware cpu -- --max-model-len 4096)"
 
-Prints assignments for bash: the array MODEL_ARGUMENTS and the environment that the model wants. What
-stands after `--` are the user's own vLLM arguments, which win. Exit code 2: it cannot be served.
+Prints assignments for bash: the array MODEL_ARGUMENTS and the environment that the model wants.
+After `--` stand the user's own vLLM arguments, which win. Exit code 2: it cannot be served.
 """
 
 import sys
@@ -23,7 +23,9 @@ from vllm_server.model_files import ModelError, ModelFacts, model_facts
 
 GIB = 1 << 30
 MAX_LENGTH = 8192  # a long answer, its rubric and a justification; the rest would only cost memory
-OVERHEAD = 7 * GIB // 2  # vLLM's three processes beside weights and cache, seen with the 1.5B judge
+# vLLM's three processes beside weights and cache: 2.5 GiB for a tiny model, 3.5 for the 1.5B judge
+# (weights 3.3 GiB), measured.
+OVERHEAD, OVERHEAD_OF_WEIGHTS = 5 * GIB // 2, 0.3
 KV_SPACES = (4, 2, 1)  # GiB, the largest that fits; 2 hold 75,000 tokens of the 1.5B judge
 TEMPLATE = Path(__file__).resolve().parent / "base_model_chat_template.jinja"
 
@@ -101,15 +103,16 @@ def kv_space(facts: ModelFacts, wishes: Wishes) -> int:
     choices = (int(wishes.kv_space),) if wishes.kv_space else KV_SPACES
     available = available_memory()
     weights = 0 if wishes.size_unknown else facts.weights
+    overhead = OVERHEAD + OVERHEAD_OF_WEIGHTS * weights
     for space in choices:
-        needed = weights + space * GIB + OVERHEAD
+        needed = weights + space * GIB + overhead
         if available is None or needed <= available:
             return space
     raise ModelError(
         f"too little memory for {facts.name}: it needs about {needed / GIB:.1f} GiB (weights "
-        f"{weights / GIB:.1f}, key-value cache {space}, vLLM {OVERHEAD / GIB:.1f}) and "
-        f"{(available or 0) / GIB:.1f} GiB are available; end other programs, or set JUDGE_MODEL to a "
-        "smaller model"
+        f"{weights / GIB:.1f}, key-value cache {space}, vLLM {overhead / GIB:.1f}) and "
+        f"{(available or 0) / GIB:.1f} GiB are available; end other programs, or set JUDGE_MODEL "
+        "to a smaller model"
     )
 
 
@@ -138,9 +141,9 @@ def check_gpu_memory(facts: ModelFacts, wishes: Wishes) -> None:
         return  # no answer is no reason to refuse: vLLM will say what it finds
     if free < facts.weights + GIB and not wishes.size_unknown:
         raise ModelError(
-            f"too little GPU memory for {facts.name}: weights {facts.weights / GIB:.1f} GiB plus 1, "
-            f"and {free / GIB:.1f} GiB are free on {wishes.gpus} GPU(s); free them, share the model "
-            "with --tensor-parallel-size, or set JUDGE_MODEL to a smaller or quantized model"
+            f"too little GPU memory for {facts.name}: weights {facts.weights / GIB:.1f} GiB plus "
+            f"1, and {free / GIB:.1f} GiB are free on {wishes.gpus} GPU(s); free them, share the "
+            "model with --tensor-parallel-size, or set JUDGE_MODEL to a smaller or quantized model"
         )
 
 

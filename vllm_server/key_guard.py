@@ -15,7 +15,7 @@ import sys
 
 from vllm_server.generate_route import App, Receive, Scope, Send, reply_json, route_path
 
-# Compared as a whole with the string that the router matches: `//health`, `/health/../x` are not in.
+# Compared as a whole with the string that the router matches: `//health`, `/health/../x` are not.
 OPEN_PATHS = frozenset({"/health", "/ping", "/version", "/metrics", "/metrics/"})
 REFUSAL = {
     "error": {
@@ -53,7 +53,7 @@ def is_open(scope: Scope) -> bool:
     """Whether this needs no key: start-up, a CORS preflight, or a route of a monitor."""
     if scope["type"] == "http":
         return str(scope["method"]) == "OPTIONS" or route_path(scope) in OPEN_PATHS
-    return scope["type"] != "websocket"
+    return str(scope["type"]) != "websocket"
 
 
 def served_keys() -> list[str]:

@@ -25,7 +25,7 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Weights in bytes as they will lie in memory (0: unknown), longest context in tokens (0: unknown)."""
+    """Weights in bytes as they lie in memory, longest context in tokens; 0 stands for unknown."""
 
     name: str
     weights: int
@@ -130,8 +130,8 @@ def cached_facts(model: str) -> ModelFacts:
         return folder_facts(folder, model)
     except (OSError, ValueError):
         raise ModelError(
-            f"the Hugging Face Hub cannot be reached and {model} is not in its cache; connect to the "
-            "network, or set JUDGE_MODEL to a folder (empty: the default judge)"
+            f"the Hugging Face Hub cannot be reached and {model} is not in its cache; connect to "
+            "the network, or set JUDGE_MODEL to a folder (empty: the default judge)"
         ) from None
 
 

@@ -4,8 +4,8 @@
     VLLM_API_KEY=secret python vllm_server/port_owner.py 127.0.0.1 8000
 
 Prints one line: `free`, `vllm MODEL`, `vllm` (it wants another key) or `other`. Used by the shell
-scripts before vLLM's own start, and to see when a server is ready; standard library only, so that it
-costs 0.1 s.
+scripts before vLLM's own start, and to see when a server is ready; standard library only, so that
+it costs 0.1 s.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import socket
+from typing import Any
 
 SECONDS = 5.0
 
@@ -45,7 +46,7 @@ def port_owner(host: str, port: int, key: str) -> str:
     return "other"
 
 
-def get(host: str, port: int, path: str, key: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
+def get(host: str, port: int, path: str, key: str) -> tuple[int, dict[str, Any]]:
     """Status and JSON object of one GET; (0, {}) when the answer is not such."""
     connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
     try:

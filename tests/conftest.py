@@ -1,0 +1,66 @@
+"""Which servers do the tests share? One judge and one tiny base model with a key, started together.
+
+python -m pytest tests
+python -m pytest tests -m "not server"
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llm_client.settings import load_settings
+from tests.tiny_model import make_tiny_opt
+from tests.vllm_process import JudgeServer, VllmProcess
+from vllm_server.port_owner import get
+
+KEY = "test-key"
+
+
+@pytest.fixture(scope="session")
+def tiny_opt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny OPT model with random weights and no chat template."""
+    return make_tiny_opt(tmp_path_factory.mktemp("models") / "tiny-opt")
+
+
+@pytest.fixture(scope="session")
+def vllm_processes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, VllmProcess]]:
+    """The real servers that the tests of this session want, all on their way at once."""
+    wanted = {name for item in request.session.items for name in item.fixturenames}  # type: ignore[attr-defined]
+    logs = tmp_path_factory.mktemp("vllm")
+    started: dict[str, VllmProcess] = {}
+    try:
+        if "judge_server" in wanted and not os.environ.get("JUDGE_TEST_BASE_URL"):
+            log = logs / "judge.log"
+            started["judge_server"] = VllmProcess(log, load_settings().api_key)
+        if "base_model_server" in wanted:
+            model = str(request.getfixturevalue("tiny_opt"))
+            started["base_model_server"] = VllmProcess(
+                logs / "base.log", KEY, JUDGE_MODEL=model, VLLM_CPU_KVCACHE_SPACE="1"
+            )
+        yield started
+    finally:
+        for process in started.values():
+            process.stop()
+
+
+@pytest.fixture(scope="session")
+def judge_server(vllm_processes: dict[str, VllmProcess]) -> JudgeServer:
+    """The judge: the one at JUDGE_TEST_BASE_URL, or our own with the default weights."""
+    base_url = os.environ.get("JUDGE_TEST_BASE_URL", "").rstrip("/")
+    if not base_url:
+        return vllm_processes["judge_server"].wait()
+    root_url, key = base_url.removesuffix("/v1"), load_settings().api_key
+    host, _, port = root_url.removeprefix("http://").partition(":")
+    models = get(host, int(port or 80), "/v1/models", key)[1].get("data")
+    assert models, f"JUDGE_TEST_BASE_URL: no vLLM answers at {base_url}"
+    return JudgeServer(base_url, root_url, models[0]["id"], key)
+
+
+@pytest.fixture(scope="session")
+def base_model_server(vllm_processes: dict[str, VllmProcess]) -> JudgeServer:
+    """A base model without a chat template, behind a key."""
+    return vllm_processes["base_model_server"].wait()
