@@ -76,6 +76,13 @@ def parse_arguments(
     add("--experiment-name", "MLflow's experiment", default=settings.experiment_name)
     add("--run-name", "MLflow's name for the run (default: one of MLflow's own)")
     add(
+        "--traces",
+        "rows that get a trace at most: the worst, and a sample of the others; 0 for none",
+        type=_natural,
+        default=500,
+        metavar="N",
+    )
+    add(
         "--journal-dir",
         "where verdicts are kept while judging",
         type=Path,

@@ -38,6 +38,7 @@ from mlflow_tracking.judge import Judge
 from mlflow_tracking.judge_prompt import PromptError
 from mlflow_tracking.preflight import PreflightError
 from mlflow_tracking.rows import DataError
+from mlflow_tracking.run_views import log_views
 from mlflow_tracking.totals import run_metrics, score_metrics
 from mlflow_tracking.verdict import Verdict
 
@@ -155,6 +156,7 @@ def _judge_and_record(plan: Plan, resumed: Journal | None, run_id: str, experime
             mlflow_run.log_evaluation(dataset, judge)
         table = mlflow_run.results_table(plan.data, verdicts)
         mlflow_run.log_results(table, metrics, None if plan.arguments.stock else journal.path)
+        log_views(run_id, plan.data, verdicts, metrics, judge, plan.arguments.traces, warn)
         mlflow_run.end_run(complete=not stopped)
     journal.close()
     return _report(plan, run_id, experiment_id, verdicts, metrics, stopped)

@@ -30,6 +30,7 @@ from mlflow.entities import (
 from mlflow.tracing.client import TracingClient
 from mlflow.tracing.constant import (
     TRACE_SCHEMA_VERSION_KEY,
+    AssessmentMetadataKey,
     SpanAttributeKey,
     TraceMetadataKey,
     TraceTagKey,
@@ -109,7 +110,7 @@ class _RowTrace:
             response_preview=_storable(row.answer)[:_PREVIEW_CHARS],
             trace_metadata={TraceMetadataKey.SOURCE_RUN: run_id, TRACE_SCHEMA_VERSION_KEY: "3"},
             tags=tags,
-            assessments=assessments(verdict, self.judge.settings),
+            assessments=assessments(verdict, self.judge.settings, run_id),
         )
 
     def spans(self) -> list[Span]:
@@ -215,29 +216,31 @@ def _json(value: object) -> str:
     return _storable(json.dumps(value, ensure_ascii=False))
 
 
-def assessments(verdict: Verdict, settings: JudgeSettings) -> list[Assessment]:
+def assessments(verdict: Verdict, settings: JudgeSettings, run_id: str) -> list[Assessment]:
     """The verdict as MLflow's assessments: one for each score, or one with the reason for none."""
     source = AssessmentSource("LLM_JUDGE", settings.model)
     form = settings.prompt.format
     if verdict.failed:
         fault = AssessmentError(str(verdict.status).upper(), _storable(verdict.reason))
         name = metric_name(settings.prompt, form.overall)
-        return [Feedback(name, error=fault, source=source, metadata=_metadata(verdict, None))]
+        metadata = _metadata(verdict, None, run_id)
+        return [Feedback(name, error=fault, source=source, metadata=metadata)]
     return [
         Feedback(
             metric_name(settings.prompt, label),
             value=score.value,
             source=source,
             rationale=_storable(verdict.justification),
-            metadata=_metadata(verdict, score),
+            metadata=_metadata(verdict, score, run_id),
         )
         for label, score in reversed(verdict.scores.items())
     ]
 
 
-def _metadata(verdict: Verdict, score: Score | None) -> dict[str, str]:
+def _metadata(verdict: Verdict, score: Score | None, run_id: str) -> dict[str, str]:
     """MLflow takes text only."""
     values: dict[str, object] = {"status": verdict.status, "reason": verdict.reason}
+    values[AssessmentMetadataKey.SOURCE_RUN_ID] = run_id
     if score and score.expected is not None and score.entropy is not None:
         values["expected_score"] = f"{score.expected:.3f}"
         values["entropy_bits"] = f"{score.entropy:.3f}"
