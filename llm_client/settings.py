@@ -10,9 +10,11 @@ The shell scripts get the same answer as assignments to `eval`:
 import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -64,6 +66,9 @@ def load_settings(
     def value(name: str, default: str = "") -> str:
         return environ.get(name) or from_file.get(name) or default
 
+    api_key = value("VLLM_API_KEY")
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise SettingsError("VLLM_API_KEY: only printable ASCII can be sent in an HTTP header")
     host = value("SERVER_HOST", "127.0.0.1")
     port = _port(value("SERVER_PORT", "8000"))
     return Settings(
@@ -71,7 +76,7 @@ def load_settings(
         server_host=host,
         server_port=port,
         base_url=check_base_url(value("JUDGE_BASE_URL", f"http://{_reachable(host)}:{port}/v1")),
-        api_key=value("VLLM_API_KEY"),
+        api_key=api_key,
         hub_token=value("HUGGING_FACE_HUB_TOKEN"),
         tracking_uri=value("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}"),
         experiment_name=value("MLFLOW_EXPERIMENT_NAME", "llm_judge"),
@@ -79,11 +84,17 @@ def load_settings(
 
 
 def check_base_url(url: str) -> str:
-    """Return the URL without a trailing slash; raises SettingsError unless it is http(s)://host."""
-    if not re.match(r"https?://[^/\s]+", url):
+    """The URL without a trailing slash; raises SettingsError unless one can connect to it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if not usable or re.search(r"\s", url):
+            raise ValueError
+        str(parts.hostname).encode("idna")
+    except ValueError:  # also from a port that is no number, or a host that is no name
         raise SettingsError(
             f"JUDGE_BASE_URL: '{url}' is not a URL; write it as http://127.0.0.1:8000/v1"
-        )
+        ) from None
     return url.rstrip("/")
 
 
@@ -127,4 +138,5 @@ if __name__ == "__main__":
     try:
         print(shell_assignments(load_settings()))  # noqa: T201
     except SettingsError as error:
-        raise SystemExit(f"settings: {error}") from None
+        sys.stderr.write(f"settings: {error}\n")
+        sys.exit(2)

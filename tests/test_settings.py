@@ -214,6 +214,6 @@ def test_a_shell_that_evaluates_the_settings_sees_the_error(tmp_path: Path) -> N
         capture_output=True,
         text=True,
     )
-    assert ran.returncode != 0
+    assert ran.returncode == 2
     assert ran.stdout == ""
     assert ran.stderr == "settings: SERVER_PORT: '99999' is not a port number (1-65535)\n"
