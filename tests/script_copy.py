@@ -15,7 +15,7 @@ from pathlib import Path
 
 from llm_client.settings import NAMES, ROOT
 
-# Everything but the start of vLLM is the real Python; that start shows what vLLM would have been told.
+# The real Python for everything but the start of vLLM, which shows what vLLM would have been told.
 PYTHON_WITHOUT_START = f"""
 case ${{1:-}}-${{2:-}} in
   -m-vllm.*)
@@ -70,13 +70,13 @@ class ScriptCopy:
         self.root.joinpath(".env").write_text("".join(lines))
 
     def run(
-        self, script: str, *arguments: str, cwd: Path | None = None, **environment: str
+        self, script: str, *arguments: str, cwd: str = ".", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         outside = {k: v for k, v in os.environ.items() if k in {"LANG", "LC_ALL", "TERM"}}
         assert not outside.keys() & set(NAMES.values())
         return subprocess.run(
             ["bash", str(self.root / "vllm_server" / script), *arguments],
-            cwd=cwd or self.root,
+            cwd=self.root / cwd,
             env={**outside, **self.environment, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -108,7 +108,7 @@ def test_the_model_flag_beats_the_setting(scripts: ScriptCopy, model: Path, tmp_
 
 @pytest.mark.parametrize("where", [".", "vllm_server", ".."])
 def test_it_runs_from_any_folder(scripts: ScriptCopy, model: Path, where: str) -> None:
-    ran = scripts.run("run_vllm_server.sh", cwd=scripts.root / where, JUDGE_MODEL=str(model))
+    ran = scripts.run("run_vllm_server.sh", cwd=where, JUDGE_MODEL=str(model))
     assert value_after("--served-model-name", started(ran)) == "my-judge"
 
 

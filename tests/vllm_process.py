@@ -1,4 +1,4 @@
-"""How do the tests get a real vLLM? They start `run_vllm_server.sh` on a free port and end it by its pid.
+"""How do the tests get a real vLLM? By `run_vllm_server.sh` on a free port, ended by its pid.
 
 python -m pytest tests -m server
 JUDGE_TEST_BASE_URL=http://127.0.0.1:8000/v1 python -m pytest tests -m server
