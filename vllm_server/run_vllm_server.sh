@@ -138,7 +138,8 @@ eval "$assignments"
 arguments=(
   --host "$SERVER_HOST" --port "$SERVER_PORT"
   "${MODEL_ARGUMENTS[@]}"
-  --enable-prompt-tokens-details
+  --enable-prompt-tokens-details # cached tokens in `usage`
+  --enable-tokenizer-info-endpoint # tells the judge which control tokens to keep out of a prompt
   --middleware vllm_server.generate_route.GenerateRoute
   --middleware vllm_server.key_guard.KeyGuard # last, and so the outermost
 )
