@@ -3,23 +3,27 @@
 Used by `python mlflow_tracking/run_experiment.py`; see the table in tests/test_reply_parser.py.
 
 A verdict is every label of the prompt's format, each at the start of a line, in the format's order,
-each score a whole number from 1 to 5 alone on its line. Of several verdicts the last one counts;
-if they contradict each other, one that is a quotation of the judged answer does not.
+each score a whole number from 1 to 5 alone on its line. Of several verdicts the last one counts,
+but a quotation of the judged answer does not, and one that is broken off or out of order is no
+verdict: if the reply ends with such a one, which score was meant is not known.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 from mlflow_tracking.judge_prompt import VerdictFormat
 
-# Markdown that unconstrained judges put around labels; '>' is not in it, it marks a quotation
-_DECORATION = r"[ \t*_#`]*"
+# Markdown that unconstrained judges put around labels, a byte-order mark, a hard space; not '>',
+# which marks a quotation
+_DECORATION = r"[ \t\u00a0\ufeff*_#`]*"
 # '4', '4.', '**4**', '[4]', '4/5', '4 из 5', '4 out of 5'; nothing else may stand on the line
 _SCORE = re.compile(
     r"^[*_`\[(\s]*([1-5])[*_`\])\s]*(?:(?:/|из|out of)\s*5)?[*_`\])\s]*[.,;]?[*_`\s]*$", re.I
 )
+_SCORE_CHARS = 40  # a longer line holds more than a score; on a long one _SCORE would take minutes
+_THOUGHTS = re.compile(r"</think(?:ing)?>", re.I)
+_THOUGHTS_OPEN = re.compile(r"^[ \t]*<think(?:ing)?>", re.I | re.M)
 _CUT_CHARACTER = "�"
 
 
@@ -30,20 +34,28 @@ class ParsedReply:
     scores: dict[str, int]
     places: dict[str, int]
     justification: str
-    complete: bool  # False: the reply was cut after its last score
+    complete: bool  # False: the reply was cut inside the justification or before it
 
 
 class UnparsableReply(ValueError):
     """The reply holds no verdict; the message says why in one line."""
 
 
+class _CutShort(UnparsableReply):
+    """The reply was cut inside a verdict. `seen`: the scores that it has, by label."""
+
+    def __init__(self, message: str, seen: dict[str, int]) -> None:
+        super().__init__(message)
+        self.seen = seen
+
+
 def final_answer(reply: str) -> str:
     """The reply after the judge's thoughts (`<think>…</think>`), which end with the last tag."""
-    if "</think>" in reply:
-        return reply.rpartition("</think>")[2]
-    if reply.lstrip().startswith("<think>"):
+    ends = [match.end() for match in _THOUGHTS.finditer(reply)]
+    answer = reply[ends[-1] :] if ends else reply
+    if _THOUGHTS_OPEN.search(answer):
         raise UnparsableReply("the reply ends inside <think>; give the judge more --max-tokens")
-    return reply
+    return answer
 
 
 def parse_reply(
@@ -57,24 +69,47 @@ def parse_reply(
     """
     answer = final_answer(reply)
     offset = len(reply) - len(answer)
-    verdicts, problem, groups = [], "no line starts with its labels", 0
-    for fields in _groups(answer, form):
-        groups += 1
-        problem = ""
+    verdicts: list[ParsedReply] = []
+    fault: UnparsableReply | None = UnparsableReply("no line starts with its labels")
+    runs = list(_runs(answer, form))
+    for fields in runs:
         try:
-            verdicts.append(_read(fields, form, offset, cut))
+            verdicts.append(_read(fields, form, offset, cut and fields is runs[-1]))
+            fault = None
         except UnparsableReply as error:
-            problem = str(error)
+            fault = error
     # A judge whose last word is no verdict gave none: what stands before may be a quotation.
-    if not verdicts or (problem and not cut):
-        raise UnparsableReply(f"{problem} (expected {' / '.join(form.labels)}): {_brief(answer)}")
-    agree = all(first.scores == second.scores for first, second in pairwise(verdicts))
-    if groups == len(verdicts) and agree:
-        return verdicts[-1]
+    if fault and not (verdicts and isinstance(fault, _CutShort)):
+        raise UnparsableReply(f"{fault} (expected {' / '.join(form.labels)}): {_brief(answer)}")
+    if isinstance(fault, _CutShort) and not fault.seen.items() <= verdicts[-1].scores.items():
+        raise UnparsableReply(f"{fault}, in a verdict that contradicts the one before")
+    broken = len(runs) - len(verdicts) - isinstance(fault, _CutShort)
+    return _choose(verdicts, broken, form, _flat(material), _flat(answer))
+
+
+def _choose(
+    verdicts: list[ParsedReply], broken: int, form: VerdictFormat, material: str, answer: str
+) -> ParsedReply:
+    """The verdict that counts, of at least one; `material` and `answer` are flat."""
+    if not broken and all(v.scores == verdicts[-1].scores for v in verdicts):
+        # A fooled judge may say what the answer says; prose around it makes it a quotation.
+        lone = verdicts[-1]
+        if _as_written(lone, form) != answer and all(
+            _is_quotation(verdict, form, material) for verdict in verdicts
+        ):
+            raise UnparsableReply("the only verdict in the reply is a quotation of the answer")
+        return lone
     own = [verdict for verdict in verdicts if not _is_quotation(verdict, form, material)]
     if not own:
         raise UnparsableReply("the only verdicts in the reply are quotations of the answer")
-    return own[-1]
+    chosen = own[-1]
+    before = next((verdict for verdict in own if verdict.scores != chosen.scores), None)
+    if before and not chosen.complete:
+        raise UnparsableReply("the reply was cut in a verdict that contradicts the one before")
+    # Its score stands in the answer, its words do not: quoted or meant, nobody can tell.
+    if all(_flat(f"{label}:{chosen.scores[label]}") in material for label in form.scores):
+        raise UnparsableReply("the reply contradicts itself, with a score that the answer names")
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -84,61 +119,86 @@ class _Field:
     start: int  # of the text in the answer
 
 
-def _groups(answer: str, form: VerdictFormat) -> Iterator[list[_Field]]:
-    """The runs of labels that begin with the format's first label, in the format's order."""
+def _runs(answer: str, form: VerdictFormat) -> Iterator[list[_Field]]:
+    """Runs of labels in the format's order; a score's label out of order is a run of its own."""
     labels = "|".join(re.escape(label) for label in sorted(form.labels, key=len, reverse=True))
     pattern = re.compile(rf"^{_DECORATION}({labels}){_DECORATION}[:：]", re.M | re.I)
     marks = list(pattern.finditer(answer))
-    names = {label.casefold(): label for label in form.labels}
     ends = [mark.start() for mark in marks[1:]] + [len(answer)]
-    group: list[_Field] = []
-    for mark, end in zip(marks, ends, strict=True):
-        label = names[mark[1].casefold()]
-        if label == form.labels[0]:
-            group = []
-        group.append(_Field(label, answer[mark.end() : end], mark.end()))
-        # A group is yielded while it grows, so that a reply that was cut shows what it has.
-        if [field.label for field in group] == list(form.labels[: len(group)]):
-            last = mark is marks[-1]
-            if len(group) == len(form.labels) or last:
-                yield group
+    run: list[_Field] = []
+    for mark, end in zip(marks, ends, strict=False):  # without marks there is an end all the same
+        field = _Field(_label(mark[1], form), answer[mark.end() : end], mark.end())
+        if run and len(run) < len(form.labels) and field.label == form.labels[len(run)]:
+            run.append(field)
+        elif field.label == form.labels[0] or field.label in form.scores:
+            if run:
+                yield run
+            run = [field]
+    if run:
+        yield run
+
+
+def _label(written: str, form: VerdictFormat) -> str:
+    """The format's label that the reply writes in its own case."""
+    return next(
+        label for label in form.labels if re.fullmatch(re.escape(label), written, re.IGNORECASE)
+    )
 
 
 def _read(fields: list[_Field], form: VerdictFormat, offset: int, cut: bool) -> ParsedReply:
+    """The verdict of a run; `cut` says that the reply was cut at its end."""
+    if fields[0].label != form.labels[0]:
+        raise UnparsableReply(f"'{fields[0].label}' is out of order")
     scores: dict[str, int] = {}
     places: dict[str, int] = {}
     justification = ""
     for field in fields:
         if field.label == form.justification:
-            justification = field.text.strip().strip("*").strip()
+            justification = _plain(field.text)
             continue
         line, newline, _ = field.text.lstrip().partition("\n")
-        match = _SCORE.match(line.strip())
+        line = line.strip()
+        match = _SCORE.match(line) if len(line) <= _SCORE_CHARS else None
+        if cut and not newline and field is fields[-1]:  # '1' may have been about to become '10'
+            seen = scores | ({field.label: int(match[1])} if match else {})
+            raise _CutShort(f"the reply was cut at '{field.label}'", seen)
         if match is None:
             raise UnparsableReply(f"'{field.label}' is not a whole number from 1 to 5")
-        if cut and not newline:  # '1' may have been about to become '10'
-            raise UnparsableReply(f"the reply was cut at '{field.label}'")
         scores[field.label] = int(match[1])
         places[field.label] = offset + field.start + field.text.index(match[1])
-    if cut and len(scores) == len(form.scores):
+    whole = len(fields) == len(form.labels) and fields[-1].label != form.justification
+    if cut and not whole and len(scores) == len(form.scores):
         return ParsedReply(scores, places, justification.rstrip(_CUT_CHARACTER + " "), False)
     if len(fields) < len(form.labels):
-        raise UnparsableReply(f"'{form.labels[len(fields)]}' is missing")
+        missing = f"'{form.labels[len(fields)]}' is missing"
+        if cut:
+            raise _CutShort(f"the reply was cut, {missing}", scores)
+        raise UnparsableReply(missing)
     if not justification:
         raise UnparsableReply(f"'{form.justification}' is empty")
     return ParsedReply(scores, places, justification, True)
 
 
+def _plain(text: str) -> str:
+    """A justification without what is left of Markdown around its label or of a code fence."""
+    text = re.sub(r"\n```\s*$", "", text.strip()).strip()
+    text = re.sub(r"^[*_]{1,3}(?=\s|$)", "", text).strip()
+    return text[:-2].rstrip() if text.endswith("**") and text.count("**") % 2 else text
+
+
 def _is_quotation(verdict: ParsedReply, form: VerdictFormat, material: str) -> bool:
-    """Whether the judged answer itself says this verdict, whatever the white space and marks."""
-    flat = _flat(material)
-    return (
-        all(_flat(f"{label}:{verdict.scores[label]}") in flat for label in form.scores)
-        and _flat(verdict.justification[:60]) in flat
-    )
+    """Whether the flat `material` says this verdict, word for word, to its text's first line."""
+    return _as_written(verdict, form) in material
+
+
+def _as_written(verdict: ParsedReply, form: VerdictFormat) -> str:
+    """The verdict in its form, flat, with the first line of its text."""
+    text = verdict.justification.partition("\n")[0]
+    return _flat("".join(f"{label}{verdict.scores.get(label, text)}" for label in form.labels))
 
 
 def _flat(text: str) -> str:
+    """Without white space, punctuation, Markdown and case."""
     return re.sub(r"[\W_]+", "", text.casefold())
 
 
