@@ -28,7 +28,7 @@ def parse_arguments(
 
     def add(flag: str, text: str, **options: Any) -> None:
         shown = options.get("default")
-        suffix = "" if shown is None or options.get("action") else f" (default: {_short(shown)})"
+        suffix = "" if shown in (None, "") or options.get("action") else f" (default: {_short(shown)})"
         parser.add_argument(flag, help=(text + suffix).replace("%", "%%"), **options)
 
     add(
