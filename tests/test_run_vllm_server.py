@@ -225,8 +225,8 @@ def test_too_little_memory_says_how_much_is_needed(scripts: ScriptCopy, model: P
     scripts.set_memory(gib=8)
     line = refused(scripts.run("run_vllm_server.sh", JUDGE_MODEL=str(model)))
     assert (
-        "too little memory for my-judge: it needs about 23.0 GiB (weights 15.0, key-value cache 1, "
-        "vLLM 7.0) and 8.0 GiB are available"
+        "too little memory for my-judge: it needs about 24.8 GiB (weights 15.0, key-value cache 1, "
+        "vLLM 8.8) and 8.0 GiB are available"
     ) in line
     assert "set JUDGE_MODEL to a smaller model" in line
 
