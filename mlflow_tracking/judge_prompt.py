@@ -4,9 +4,11 @@
     python mlflow_tracking/run_experiment.py --prompt my_prompt.txt --check
 
 A prompt file is text with the placeholders {question}, {answer} and, if it likes, {reference}.
-What stands before its first line `---` is the system message. It declares the form of the reply:
+What stands before its first line `---` is the system message, unless a row's text goes there.
+It declares the form of the reply:
 a line `Score: [1-5]` for each score and one line `Justification: [text]`, in its own order and
-its own words. For a row without a reference, the paragraph with {reference} is left out.
+its own words. For a row without a reference, the paragraph with {reference} is left out, or only
+its line if the question or the answer stands in the same paragraph.
 """
 
 import hashlib
@@ -21,9 +23,15 @@ from mlflow_tracking.row_text import TextSafety
 JUSTIFICATION_CHARS = 400
 
 _PLACEHOLDER = re.compile(r"\{(question|answer|reference)\}")
-_DECLARATION = re.compile(r"^[ \t]*([^\n:\[\]{}]{1,60}?)[ \t]*:[ \t]*\[([^\]\n]+)\][ \t]*$", re.M)
+_DECLARATION = re.compile(
+    r"^[ \t]*([^\n:：\[\]{}]{1,60}?)[ \t]*[:：][*_ \t]*\[([^\]\n]+)\][*_ \t]*$", re.M
+)
 _ONE_TO_FIVE = re.compile(r"(?<!\d)1\s*(?:-|–|—|\.\.|до|to|bis|a|à)\s*5(?!\d)", re.I)
 _OTHER_RANGE = re.compile(r"\d+\s*(?:-|–|—|\.\.|до|to)\s*\d+", re.I)
+# '[1-2 sentences]' is how long a text may be, not a scale
+_LENGTH = re.compile(
+    r"\d\s*(?:\w+\s+)?(?:sentence|word|line|предложени|слов|строк|фраз|satz|sätze)", re.I
+)
 _DECORATION = "*_# \t"  # Markdown around a label in a prompt file is not part of the label
 
 
@@ -113,8 +121,9 @@ def read_format(path: Path, text: str) -> VerdictFormat:
     kinds: dict[str, bool] = {}
     for match in _DECLARATION.finditer(text):
         label, inside = match[1].strip(_DECORATION), match[2]
-        is_score = bool(_ONE_TO_FIVE.search(inside))
-        if not is_score and _OTHER_RANGE.search(inside):
+        is_length = bool(_LENGTH.search(inside))
+        is_score = not is_length and bool(_ONE_TO_FIVE.search(inside))
+        if not is_score and not is_length and _OTHER_RANGE.search(inside):
             line = text.count("\n", 0, match.start()) + 1
             raise PromptError(f"{path}:{line}: '{match[0].strip()}': the scale must be [1-5]")
         kinds.setdefault(label, is_score)
@@ -131,17 +140,34 @@ def read_format(path: Path, text: str) -> VerdictFormat:
 def _split(text: str) -> tuple[str, bool, str]:
     """The file before and after its first line `---`."""
     match = re.search(r"^---[ \t]*$", text, re.M)
-    if match is None or not text[: match.start()].strip():
+    if match is None:
         return "", False, text
-    return text[: match.start()].strip(), True, text[match.end() :].strip()
+    head, tail = text[: match.start()].strip(), text[match.end() :].strip()
+    # A row's text never speaks as the system, and a chat needs a user.
+    if not head or not tail or _PLACEHOLDER.search(head):
+        return "", False, text
+    return head, True, tail
 
 
 def _fill(template: str, values: dict[str, str]) -> str:
-    if not values["reference"].strip():
+    if not values["reference"].strip() and "{reference}" in template:
         paragraphs = re.split(r"(\n[ \t]*\n)", template)
-        kept = [p for p in paragraphs if "{reference}" not in p]
+        kept = [_without_reference(p) if "{reference}" in p else p for p in paragraphs]
         template = re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", "".join(kept)).strip()
+        values = {**values, "reference": ""}  # a blank one, where it stands among the others
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+
+
+def _without_reference(paragraph: str) -> str:
+    """What is left of a paragraph with {reference}: nothing, or what holds the row's other text."""
+    if not any(name in paragraph for name in ("{question}", "{answer}")):
+        return ""
+    lines = paragraph.split("\n")
+    return "\n".join(
+        line
+        for line in lines
+        if "{reference}" not in line or "{question}" in line or "{answer}" in line
+    )
 
 
 def _escape(label: str) -> str:
