@@ -307,3 +307,13 @@ def test_a_base_model_chats_through_our_template(base_model_server: JudgeServer)
     url = f"{base_model_server.root_url}/detokenize"
     prompt = requests.post(url, json={"tokens": tokens}, headers=key, timeout=60).json()["prompt"]
     assert prompt == "Be brief.\n\nQuestion: Why?\n\nAnswer:"
+
+
+@pytest.mark.server
+def test_a_browser_may_call_generate(judge_server: JudgeServer) -> None:
+    url = f"{judge_server.root_url}/generate"
+    asking = {"Origin": "http://page", "Access-Control-Request-Method": "POST"}
+    assert requests.options(url, headers=asking, timeout=60).status_code == 200
+    key = {"Origin": "http://page", "Authorization": f"Bearer {judge_server.api_key}"}
+    reply = requests.post(url, json={"prompt": "a", "max_tokens": 1}, headers=key, timeout=60)
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"

@@ -23,8 +23,8 @@ from vllm_server.model_files import ModelError, ModelFacts, model_facts
 
 GIB = 1 << 30
 MAX_LENGTH = 8192  # a long answer, its rubric and a justification; the rest would only cost memory
-# Resident beside weights and cache, all three processes: 2.1 GiB with a tiny model, 3.5 with the 1.5B
-# judge (weights 3.3 GiB).
+# Resident beside weights and cache, all three processes: 2.1 GiB with a tiny model, 3.5 with the
+# 1.5B judge (weights 3.3 GiB).
 OVERHEAD, OVERHEAD_OF_WEIGHTS = 2 * GIB, 0.45
 KV_SPACES = (4, 2, 1)  # GiB, the largest that fits; 2 hold 75,000 tokens of the 1.5B judge
 TEMPLATE = Path(__file__).resolve().parent / "base_model_chat_template.jinja"

@@ -33,7 +33,8 @@ class GenerateRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer POST /generate; leave everything else to vLLM."""
         path = route_path(scope)
-        if scope["type"] != "http" or path != ROUTE:
+        # OPTIONS is a browser's preflight, which vLLM answers.
+        if scope["type"] != "http" or path != ROUTE or scope["method"] == "OPTIONS":
             await self.app(scope, receive, send)
             return
         if scope["method"] != "POST":
@@ -67,7 +68,8 @@ class GenerateRoute:
         answer = Answer()
         await self.app(completions_scope(scope, len(body)), replay, answer.collect)
         if answer.status == 200:
-            await reply_json(send, 200, {"text": texts(request["prompt"], answer.body)})
+            kept = tuple(h for h in answer.headers if not h[0].lower().startswith(b"content-"))
+            await reply_json(send, 200, {"text": texts(request["prompt"], answer.body)}, kept)
         elif answer.status:
             await send({"type": "http.response.start", "status": answer.status,
                         "headers": answer.headers})  # fmt: skip

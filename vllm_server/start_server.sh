@@ -93,7 +93,11 @@ start() {
 wait_until_ready() {
   local pid next=10
   pid=$(<"$pid_file")
-  until [[ $(owner) == 'vllm '* ]]; do
+  until served=$(owner) && [[ $served == 'vllm '* ]]; do
+    if [[ $served == vllm ]]; then
+      say "it wants another key than VLLM_API_KEY; to change the key: make stop, then make server"
+      exit 2
+    fi
     if ! ours "$pid"; then
       rm -f -- "$pid_file"
       say "it ended before it was ready: $(reason) (log: $log)"
@@ -105,7 +109,7 @@ wait_until_ready() {
       next=$((SECONDS + 10))
     fi
   done
-  say "ready on http://$SERVER_HOST:$SERVER_PORT after $SECONDS s, serves $(owner | cut -d ' ' -f 2-)"
+  say "ready on http://$SERVER_HOST:$SERVER_PORT after $SECONDS s, serves ${served#vllm }"
 }
 
 case ${1:-} in
@@ -122,7 +126,8 @@ if [[ -n $VLLM_API_KEY ]]; then export VLLM_API_KEY; fi
 
 mkdir -p "$root/.run"
 exec 9>"$root/.run/server.lock"
-flock 9 # two `make server` at once: the second finds it running
+# Two `make server` at once: the second finds it running.
+flock --nonblock 9 || { say "another start is under way here; waiting for it" && flock 9; }
 if ours "$(cat "$pid_file" 2>/dev/null || true)"; then
   served=$(owner)
   if [[ $served == 'vllm '* ]]; then
