@@ -92,7 +92,7 @@ async def test_headers_pass_but_for_the_length_of_the_old_body() -> None:
     headers = dict(inner.scope["headers"])
     assert headers[b"authorization"] == b"Bearer k"
     assert headers[b"x-trace"] == b"1"
-    assert int(headers[b"content-length"]) == len(json.dumps(inner.request, ensure_ascii=False))
+    assert int(headers[b"content-length"]) == len(json.dumps(inner.request))
 
 
 async def test_vllm_sees_the_client_hang_up() -> None:
@@ -113,6 +113,7 @@ async def test_vllms_own_errors_keep_their_status_and_reason() -> None:
         ("{nope", "the body is not JSON"),
         ("", "the body is not JSON"),
         ("\ud83d", "the body is not JSON"),
+        ("[" * 100_000, "the body is not JSON"),
         ('["a"]', "the body must be a JSON object"),
         ('{"max_tokens": 5}', "'prompt' is missing, empty or not a string"),
         ('{"prompt": ""}', "'prompt' is missing, empty or not a string"),
@@ -261,6 +262,7 @@ def test_the_three_curl_commands_of_the_document(
         ('{"max_tokens": 5}', "'prompt' is missing"),
         ('{"prompt": "a", "max_tokens": -1}', "max_tokens"),
         ('{"prompt": "a", "temperature": 7}', "temperature"),
+        ('{"prompt": "a \\ud83d"}', "prompt"),
     ],
 )
 def test_generate_says_what_is_wrong(judge_server: JudgeServer, body: str, reason: str) -> None:

@@ -55,7 +55,9 @@ class GenerateRoute:
     async def _complete(
         self, scope: Scope, receive: Receive, send: Send, request: dict[str, Any]
     ) -> None:
-        body = json.dumps(request, ensure_ascii=False).encode()
+        body = json.dumps(
+            request
+        ).encode()  # ASCII: half a character in a prompt is for vLLM to refuse
         sent = False
 
         async def replay() -> Message:
@@ -103,7 +105,7 @@ def parse_request(body: bytes) -> dict[str, Any]:
     """A /v1/completions request for a /generate one; raises ValueError with the reason."""
     try:
         request = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the body is not JSON: {error}") from None
     if not isinstance(request, dict):
         raise ValueError(
@@ -134,14 +136,14 @@ def texts(prompt: str, body: bytes | bytearray) -> list[str]:
 
 async def read_body(receive: Receive) -> bytes | None:
     """The whole request body, or None when the client is gone."""
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        body += bytes(message.get("body", b""))
+        body += message.get("body", b"")
         if not message.get("more_body"):
-            return body
+            return bytes(body)
 
 
 async def reply_json(
