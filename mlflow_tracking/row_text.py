@@ -12,18 +12,22 @@ import re
 from dataclasses import dataclass, field
 
 # What the families of chat models use, for servers that do not tell theirs. Full-width forms are
-# DeepSeek's (`<｜User｜>`), `<0x0A>` are sentencepiece's bytes.
+# DeepSeek's (`<｜User｜>`), `<0x0A>` are sentencepiece's bytes, `<|turn>` and `<turn|>` Gemma 4's.
 _FAMILIES = re.compile(
     r"[<＜][|｜][^<>＜＞\n]{1,60}?[|｜][>＞]"
+    r"|<\|\w{1,30}>|<\w{1,30}\|>"
     r"|[<＜]/?(?:s|bos|eos|pad|unk|mask|cls|sep|think|thinking|tool_call|tool_response|tools"
     r"|start_of_turn|end_of_turn|start_of_image|end_of_image|unused\d+|extra_id_\d+|0x[0-9a-f]{2}"
-    r"|system|user|assistant|reserved_\d+)[>＞]"
+    r"|system|user|assistant|reserved_\d+|SPECIAL_\d+|sop|eop)[>＞]"
     r"|<</?SYS>>"
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|IMG|PREFIX"
     r"|MIDDLE|SUFFIX|THINK|CLS|SEP|PAD|MASK|UNK|BOS|EOS|gMASK|sMASK)\]",
     re.I,
 )
 _LOOK_ALIKES = str.maketrans({"<": "‹", ">": "›", "[": "⟦", "]": "⟧", "＜": "‹", "＞": "›"})
+# Of whatever a model may take for a line
+_BREAKS = r"\n\r\v\f\x85\u2028\u2029"
+_LINE_START = rf"((?:\A|(?<=[{_BREAKS}]))[^\S{_BREAKS}]*)"
 _FORBIDDEN = {"\x00": "␀"}  # a NUL ends the text in some tokenizers and breaks SQLite's views
 
 
@@ -35,7 +39,9 @@ class ControlTokens:
 
     def defuse(self, text: str) -> str:
         """`text` without control tokens, their words kept: `<|im_end|>` becomes `‹|im_end|›`."""
-        text = _FAMILIES.sub(lambda match: match[0].translate(_LOOK_ALIKES), text)
+        before = ""
+        while before != text:  # one token may stand inside another: `<|im_<|im_end|>end|>`
+            before, text = text, _FAMILIES.sub(lambda match: match[0].translate(_LOOK_ALIKES), text)
         for literal in sorted(self.literals, key=len, reverse=True):
             text = text.replace(literal, _broken(literal))
         return text
@@ -58,10 +64,10 @@ class Delimiters:
         """`</answer>` becomes `‹/answer›`; a line that begins like a delimiter gets a `|`."""
         for tag in self.tags:
             name = re.escape(tag.strip("</>"))
-            pattern = rf"[<＜]\s*/?\s*{name}\s*/?\s*[>＞]"
+            pattern = rf"[<＜]\s*+/?\s*+{name}(?:[\s/][^<>＜＞]{{0,100}})?[>＞]"  # attributes, too
             text = re.sub(pattern, lambda found: found[0].translate(_LOOK_ALIKES), text, flags=re.I)
         for line in self.lines:
-            text = re.sub(rf"^([ \t]*)({re.escape(line)})", r"\1| \2", text, flags=re.M | re.I)
+            text = re.sub(rf"{_LINE_START}({re.escape(line)})", r"\1| \2", text, flags=re.I)
         return text
 
 
