@@ -3,9 +3,11 @@
 Run by `python mlflow_tracking/run_experiment.py --data my.csv` (and `--encoding cp1251`).
 """
 
+import codecs
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,8 @@ def load_rows(path: Path, encoding: str = "utf-8", limit: int | None = None) -> 
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     text = _decode(path, data, encoding)
+    # The default refuses answers of more than 131,072 characters.
+    csv.field_size_limit(len(text) + 1)
     delimiter = _delimiter(path, text)
     rows = tuple(_read(path, text, delimiter, limit))
     if not rows:
@@ -58,24 +62,31 @@ def load_rows(path: Path, encoding: str = "utf-8", limit: int | None = None) -> 
 
 
 def _decode(path: Path, data: bytes, encoding: str) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff") and encoding == "utf-8":
+    try:
+        is_utf8 = codecs.lookup(encoding).name == "utf-8"  # 'UTF8' and the like, too
+    except (LookupError, ValueError):
+        raise DataError(f"--encoding: '{encoding}' is not a known encoding") from None
+    if is_utf8 and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         raise DataError(f"{path}: is UTF-16, not UTF-8; read it with --encoding utf-16")
     try:
-        return data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+        return data.decode("utf-8-sig" if is_utf8 else encoding)
     except LookupError:
-        raise DataError(f"--encoding: '{encoding}' is not a known encoding") from None
+        raise DataError(f"--encoding: '{encoding}' is not an encoding of text") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: is not {encoding}{_hint(data, encoding)}") from None
+        hint = _hint(data) if is_utf8 else "; try another --encoding"
+        raise DataError(f"{path}:{line}: is not {encoding}{hint}") from None
+    except UnicodeError:
+        raise DataError(f"{path}: is not {encoding}; try another --encoding") from None
 
 
-def _hint(data: bytes, encoding: str) -> str:
+def _hint(data: bytes) -> str:
     """Name cp1251 where the bytes read as Russian in it."""
-    if encoding != "utf-8":
-        return "; try another --encoding"
     high = [byte for byte in data if byte >= 0x80]
-    # In cp1251 the letters are 0xC0-0xFF; other encodings spread over the lower half too.
-    if sum(byte >= 0xC0 for byte in high) > 0.9 * len(high):
+    # In cp1251 the letters are 0xC0-0xFF; other encodings spread over the lower half too. Letters
+    # of a Western encoding (latin-1) stand there as well, but not three of them in a row.
+    russian = re.search(rb"[\xc0-\xff]{3}", data)
+    if russian and sum(byte >= 0xC0 for byte in high) > 0.9 * len(high):
         return ", it looks like cp1251 (Windows); read it with --encoding cp1251"
     return "; save it as UTF-8 or name its encoding with --encoding"
 
@@ -89,7 +100,14 @@ def _delimiter(path: Path, text: str) -> str:
     if not any(header):
         raise DataError(f"{path}: is empty; its first line must name {QUESTION},{ANSWER}")
     missing = " and ".join(name for name in (QUESTION, ANSWER) if name not in header)
-    raise DataError(f"{path}:1: no column {missing}; it has {', '.join(header)}")
+    found = ", ".join(header)
+    raise DataError(f"{path}:1: no column {missing}; it has {_brief(found)}")
+
+
+def _brief(text: str) -> str:
+    """On one line, of a file that may be anything."""
+    shown = " ".join(text.split())
+    return f"{shown[:200]}…" if len(shown) > 200 else shown
 
 
 def _header(text: str, delimiter: str) -> list[str]:
@@ -101,18 +119,15 @@ def _header(text: str, delimiter: str) -> list[str]:
 
 
 def _read(path: Path, text: str, delimiter: str, limit: int | None) -> Iterator[Row]:
-    csv.field_size_limit(
-        len(text) + 1
-    )  # the default refuses answers of more than 131,072 characters
+    number, line = 0, 1
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(reader)]
         repeated = {name for name in header if header.count(name) > 1}
         if repeated:
-            raise DataError(
-                f"{path}:1: the column {', '.join(sorted(repeated))} stands there twice"
-            )
-        number, line = 0, reader.line_num + 1
+            names = ", ".join(name or "without a name" for name in sorted(repeated))
+            raise DataError(f"{path}:1: the column {names} stands there twice; keep one")
+        line = reader.line_num + 1
         for fields in reader:
             if fields and (limit is None or number < limit):
                 number += 1
