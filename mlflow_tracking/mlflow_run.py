@@ -3,6 +3,7 @@
 Written by `python mlflow_tracking/run_experiment.py`, looked at with `mlflow ui`.
 """
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -19,6 +20,7 @@ from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import EvaluationMetric
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_tracking.custom_metrics import (
     METRIC_NAME,
@@ -55,7 +57,7 @@ def mlflow_errors(tracking: Tracking) -> Iterator[None]:
     try:
         with quiet_deprecations():
             yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         cause = " ".join(str(error).split())[:300]
         raise TrackingError(f"MLFLOW_TRACKING_URI {tracking.uri}: {cause}") from None
 
@@ -73,9 +75,24 @@ def _impatient() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Two first runs at once would both make the tables of a new database, and one would fail."""
+    folder = Path(uri.removeprefix("sqlite:///")).absolute().parent
+    if not uri.startswith("sqlite:///") or not folder.is_dir():
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def open_experiment(tracking: Tracking) -> str:
     """Make the experiment if it is new and return its id; raises TrackingError."""
-    with mlflow_errors(tracking), _impatient():
+    with mlflow_errors(tracking), _impatient(), _one_at_a_time(tracking.uri):
         mlflow.set_tracking_uri(tracking.uri)
         found = mlflow.get_experiment_by_name(tracking.experiment)
         if found is None:
@@ -272,5 +289,5 @@ def end_run(complete: bool) -> None:
 
 def give_up_run() -> None:
     """End the run as KILLED if MLflow can still be told; there is nobody else to tell."""
-    with suppress(MlflowException, OSError), _impatient(), quiet_deprecations():
+    with suppress(MlflowException, SQLAlchemyError, OSError), _impatient(), quiet_deprecations():
         end_run(complete=False)
