@@ -232,7 +232,8 @@ def results_table(data: DataSet, verdicts: Sequence[Verdict | None]) -> pd.DataF
     records = []
     for row, outcome in zip(data.rows, outcomes, strict=True):
         rest = dict(row.columns)
-        order = {name: rest.pop(name) for name in (QUESTION, ANSWER, REFERENCE) if name in rest}
+        # What was judged and what came of it stand together, where the UI shows them at once.
+        order = {name: rest.pop(name) for name in (QUESTION, ANSWER)}
         taken = ours | set(rest)
         named = {_free_name(name, taken) if name in ours else name: rest[name] for name in rest}
         records.append({"row": row.number, **order, **outcome, **named})
