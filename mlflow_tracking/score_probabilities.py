@@ -19,10 +19,11 @@ def score_probabilities(
     ' 5'. None if the tokens do not spell the reply (then nothing is known, and nothing is guessed).
     """
     spelled = b"".join(token.text for token in tokens)
-    start = spelled.find(reply.rstrip("�").encode())
+    # The last place: a judge that thinks may have drafted the same words before.
+    start = spelled.rfind(reply.rstrip("�").encode("utf-8", "replace"))
     if start < 0:
         return None
-    wanted = start + len(reply[:place].encode())
+    wanted = start + len(reply[:place].encode("utf-8", "replace"))
     position = 0
     for token in tokens:
         if position <= wanted < position + len(token.text):
@@ -32,12 +33,16 @@ def score_probabilities(
 
 
 def _distribution(token: TokenLogprobs, place: int) -> tuple[float, ...] | None:
-    """Sum the alternatives that put a digit of the scale at `place`, after the same bytes."""
+    """Sum the alternatives that put a digit of the scale at `place`, after the same bytes.
+
+    The digit is a whole number: '10' is no 1. Alternatives of other text count for nothing.
+    """
     prefix = token.text[:place]
     mass = dict.fromkeys(SCALE, 0.0)
     for text, logprob in {token.text: token.logprob, **dict(token.alternatives)}.items():
         digit = text[place : place + 1]
-        if text.startswith(prefix) and digit.isdigit() and int(digit) in mass:
+        alone = digit.isdigit() and not text[place + 1 : place + 2].isdigit()
+        if text.startswith(prefix) and alone and int(digit) in mass:
             mass[int(digit)] += math.exp(logprob)
     total = sum(mass.values())
     return tuple(mass[score] / total for score in SCALE) if total > 0 else None
