@@ -191,7 +191,10 @@ async def _control_tokens(client: JudgeClient) -> tuple[ControlTokens, str]:
     try:
         info = await client.get(f"{client.root_url}/tokenizer_info")
         added = info.get("added_tokens_decoder") or {}
-        literals = frozenset(str(token["content"]) for token in added.values())
+        # vLLM 0.32 gives the text itself, transformers' own file an object with it.
+        literals = frozenset(
+            token if isinstance(token, str) else str(token["content"]) for token in added.values()
+        )
     except (
         CallFailed,
         aiohttp.ClientError,
