@@ -5,7 +5,7 @@ Artifacts `plots/*.png` and the pictures in report.html, made by
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -128,6 +128,29 @@ def scores_by_criterion(rows: Scored) -> Figure:
     axes.bar_label(axes.barh(labels, means, color=_BLUE), fmt="%.2f", padding=3)
     axes.set_xlim(0, 5.5)
     axes.invert_yaxis()
+    return figure
+
+
+def comparison(counts: Mapping[tuple[int, int], int], name_a: str, name_b: str) -> Figure:
+    """How often each pair of scores (A, B) of the same row came, and what B - A was."""
+    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
+    grid, bars = figure.subplots(1, 2)
+    table = np.array([[counts.get((a, b), 0) for a in SCALE] for b in SCALE])
+    grid.imshow(table, cmap="Blues", origin="lower", extent=(0.5, 5.5, 0.5, 5.5))
+    grid.plot([0.5, 5.5], [0.5, 5.5], color=_GREY, linewidth=1)
+    for (a, b), count in counts.items():
+        dark = count > table.max() / 2
+        grid.text(a, b, str(count), ha="center", va="center", color="white" if dark else "black")
+    grid.set_title("Rows by both scores", loc="left", fontsize=12)
+    grid.set_xlabel(name_a)
+    grid.set_ylabel(name_b)
+    spread = range(SCALE[0] - SCALE[-1], SCALE[-1] - SCALE[0] + 1)
+    rows = [sum(n for (a, b), n in counts.items() if b - a == step) for step in spread]
+    bars.bar_label(bars.bar(list(spread), rows, color=_BLUE), padding=2)
+    bars.set_title("B - A", loc="left", fontsize=12)
+    bars.set_xlabel("difference of a row's scores")
+    bars.set_ylabel("rows")
+    bars.spines[["top", "right"]].set_visible(False)
     return figure
 
 

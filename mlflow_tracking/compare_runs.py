@@ -1,0 +1,171 @@
+"""Which of two runs has the better scores, and is that more than chance? Paired, row by row.
+
+    python mlflow_tracking/compare_runs.py RUN_A RUN_B
+    python mlflow_tracking/compare_runs.py RUN_A RUN_B --moved 20
+
+RUN_A and RUN_B are run ids, as run_experiment.py prints them. Two judges or two prompts are paired
+by question and answer, two sets of answers by question. Prints the mean of the differences B - A
+with a bootstrap interval and the rows that moved most, and logs a plot to both runs.
+
+Exit codes: 0 compared; 2 a run that is not there, or nothing that both judged.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import argparse
+import os
+from collections import Counter
+from dataclasses import dataclass
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+
+from llm_client.settings import SettingsError, load_settings
+from mlflow_tracking.bootstrap import mean_interval
+from mlflow_tracking.console import say, shorten, warn
+from mlflow_tracking.mlflow_run import RESULTS_TABLE, Tracking, TrackingError, mlflow_errors
+from mlflow_tracking.plots import comparison
+from mlflow_tracking.rows import ANSWER, QUESTION
+
+
+@dataclass(frozen=True)
+class JudgedRun:
+    """A run's rows that have a score, with columns row, inputs, predictions, score."""
+
+    run_id: str
+    name: str
+    judge: str
+    prompt: str
+    data: str
+    rows: pd.DataFrame
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.judge}, {self.prompt}, {self.data})"
+
+
+def main() -> int:
+    """Compare, print, log; returns the exit code."""
+    arguments = _parse_arguments()
+    try:
+        tracking = Tracking(load_settings().tracking_uri, "")
+        if arguments.run_a == arguments.run_b:
+            raise TrackingError(f"run {arguments.run_a}: the two are the same run")
+        with mlflow_errors(tracking):
+            mlflow.set_tracking_uri(tracking.uri)
+            first, second = _load(arguments.run_a), _load(arguments.run_b)
+            pairs, keys = pair_rows(first.rows, second.rows)
+            if pairs.empty:
+                raise TrackingError(
+                    f"runs {first.run_id} and {second.run_id}: no question that both judged"
+                )
+            _report(first, second, pairs, keys, arguments.moved)
+            _log_plot(first, second, pairs)
+    except (SettingsError, TrackingError) as mistake:
+        warn(f"compare_runs: {mistake}")
+        return 2
+    return 0
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run_a", metavar="RUN_A", help="the id of the run to compare with")
+    parser.add_argument("run_b", metavar="RUN_B", help="the id of the run that is compared")
+    parser.add_argument(
+        "--moved", type=int, default=10, metavar="N", help="rows to list (default: 10)"
+    )
+    return parser.parse_args()
+
+
+def _load(run_id: str) -> JudgedRun:
+    """Read the run's table; raises TrackingError if there is none."""
+    try:
+        run = MlflowClient().get_run(run_id)
+    except mlflow.MlflowException:
+        raise TrackingError(
+            f"run {run_id}: not in {mlflow.get_tracking_uri()}; run_experiment.py prints the ids"
+        ) from None
+    try:
+        content = mlflow.artifacts.load_dict(f"runs:/{run_id}/{RESULTS_TABLE}")
+    except (mlflow.MlflowException, OSError):
+        raise TrackingError(
+            f"run {run_id}: has no {RESULTS_TABLE}; it is not finished, or not of run_experiment.py"
+        ) from None
+    table = pd.DataFrame(content["data"], columns=content["columns"])
+    scored = table[table["score"].notna()]
+    params = run.data.params
+    return JudgedRun(
+        run_id,
+        run.info.run_name,
+        params.get("judge_model", "?"),
+        params.get("prompt_file", "?"),
+        params.get("data_file", "?"),
+        scored[["row", QUESTION, ANSWER, "score"]].astype({"score": int}),
+    )
+
+
+def pair_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Each row of `first` beside the same row of `second`, and the columns that make it the same.
+
+    By question and answer; if no answer is in both, by question alone. Repeated rows are paired in
+    their order. The pairs have the columns row, inputs, score_a and score_b.
+    """
+    keys = [QUESTION, ANSWER]
+    pairs = _merge(first, second, keys)
+    if pairs.empty:
+        keys = [QUESTION]
+        pairs = _merge(first, second, keys)
+    return pairs, keys
+
+
+def _merge(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    sides = [side.assign(nth=side.groupby(keys).cumcount()) for side in (first, second)]
+    return sides[0].merge(sides[1], on=[*keys, "nth"], suffixes=("_a", "_b"))
+
+
+def _report(
+    first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame, keys: list[str], moved: int
+) -> None:
+    difference = (pairs["score_b"] - pairs["score_a"]).tolist()
+    mean = sum(difference) / len(difference)
+    interval = mean_interval(difference)
+    say(f"A            {first}")
+    say(f"B            {second}")
+    say(f"paired       {len(pairs)} rows that both scored, by {' and '.join(keys)}")
+    say(f"mean         A {pairs['score_a'].mean():.2f}, B {pairs['score_b'].mean():.2f}")
+    if interval is None:
+        say(f"B - A        {mean:+.2f}")
+    else:
+        low, high = interval
+        chance = "" if low > 0 or high < 0 else "; may be chance: the interval holds 0"
+        say(f"B - A        {mean:+.2f} (95 % bootstrap {low:+.2f} to {high:+.2f}{chance})")
+    say(f"same score   {difference.count(0)} of {len(pairs)}")
+    changed = pairs.assign(difference=difference)
+    changed = changed[changed["difference"] != 0]
+    order = changed["difference"].abs().sort_values(ascending=False, kind="stable").index
+    if moved > 0 and len(order):
+        say(f"\n{'row':>5}   A   B  question")
+        for _, pair in changed.loc[order].head(moved).iterrows():
+            text = shorten(str(pair[QUESTION]), 80)
+            say(f"{pair['row_a']:>5} {pair['score_a']:>3} {pair['score_b']:>3}  {text}")
+
+
+def _log_plot(first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame) -> None:
+    counts = Counter(zip(pairs["score_a"].tolist(), pairs["score_b"].tolist(), strict=True))
+    figure = comparison(counts, f"A: {first.name}", f"B: {second.name}")
+    file = f"comparisons/{first.run_id[:8]}_{second.run_id[:8]}.png"
+    client = MlflowClient()
+    for run in (first, second):
+        client.log_figure(run.run_id, figure, file)
+    say(f"\nplot         {file}, an artifact of both runs")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
