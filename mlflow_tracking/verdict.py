@@ -87,21 +87,29 @@ class Verdict:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Verdict":
         """Read back `to_json`; raises KeyError, TypeError or ValueError for other data."""
-        scores = {
-            label: Score(
-                int(score["value"]),
-                tuple(score["probabilities"]) if score["probabilities"] is not None else None,
-            )
-            for label, score in data["scores"].items()
-        }
+        status = Status(data["status"])
+        scores = {label: _read_score(score) for label, score in dict(data["scores"]).items()}
+        if bool(scores) != (status is Status.OK) and not (scores and status is Status.TRUNCATED):
+            raise ValueError(f"the status {status} with {len(scores)} scores")
         return cls(
             **{
                 **data,
-                "status": Status(data["status"]),
+                "status": status,
                 "scores": scores,
                 "suspected_manipulation": tuple(data["suspected_manipulation"]),
             }
         )
+
+
+def _read_score(data: dict[str, Any]) -> Score:
+    value, probabilities = data["value"], data["probabilities"]
+    if value not in SCALE or not isinstance(value, int):
+        raise ValueError(f"{value!r} is not a score")
+    if probabilities is None:
+        return Score(value)
+    if len(probabilities) != len(SCALE):
+        raise ValueError(f"{len(probabilities)} probabilities")
+    return Score(value, tuple(float(share) for share in probabilities))
 
 
 def verdict_line(key: str, verdict: Verdict) -> str:
