@@ -36,8 +36,12 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b", buffering=0)  # a buffer would keep what the disk refused
-            self._lock()
-            self._load()
+            try:
+                self._lock()
+                self._load()
+            except BaseException:
+                self.close()  # or the lock would live as long as the traceback
+                raise
         except OSError as error:
             raise JournalError(
                 f"{path}: {error.strerror}; name a folder with --journal-dir"
@@ -65,15 +69,17 @@ class Journal:
         """Write all that waits with one fsync, again and again until nothing waits."""
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            lines = (verdict_line(key, verdict) + "\n" for key, verdict, _ in batch)
-            data = "".join(lines).encode("utf-8", "backslashreplace")
-            fault = None
+            fault: Exception | None = None
             try:
+                lines = (verdict_line(key, verdict) + "\n" for key, verdict, _ in batch)
+                data = "".join(lines).encode("utf-8", "backslashreplace")
                 await asyncio.to_thread(self._append, data)
             except OSError as error:
                 fault = JournalError(
                     f"{self.path}: {error.strerror}; what is judged so far is kept"
                 )
+            except Exception as error:  # or those who wait would wait for ever
+                fault = error
             for key, verdict, done in batch:
                 if fault is None:
                     self.verdicts[key] = verdict
@@ -115,7 +121,8 @@ class Journal:
             os.ftruncate(self._file.fileno(), 0)
             self._append(header.encode())
             return
-        self._check_header(lines[0].get("header") or {})
+        old = lines[0].get("header")
+        self._check_header(old if isinstance(old, dict) else {})
         for line in lines[1:]:
             try:
                 key = line.pop("key")
