@@ -7,6 +7,7 @@ The server here is a few lines of Python in run_vllm_server.sh's place.
 """
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,12 +79,27 @@ def test_the_wait_shows_what_the_server_does(scripts: ScriptCopy) -> None:
     assert "s: 4 of 22 parts, 3 s" in ran.stderr
 
 
-def test_a_server_that_dies_is_told_with_its_reason(scripts: ScriptCopy) -> None:
-    body = "echo Traceback >&2; echo 'check_model: no folder ./x' >&2; echo bye >&2; exit 2\n"
+NO_MEMORY = "(Worker pid=7) ERROR 11-24 20:03:43 [executor.py:1063] ValueError: Available memory is"
+ENGINE_FAILED = "RuntimeError: Engine core initialization failed. See root cause above."
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["Traceback", "check_model: no folder ./x", "bye"], "check_model: no folder ./x"),
+        ([NO_MEMORY, ENGINE_FAILED, "bye"], "ValueError: Available memory is"),
+        (["what is this", "bye"], "bye"),
+    ],
+    ids=["ours", "vllm", "unknown"],
+)
+def test_a_server_that_dies_is_told_with_its_reason(
+    scripts: ScriptCopy, lines: list[str], reason: str
+) -> None:
+    body = "".join(f"echo {shlex.quote(line)}\n" for line in lines) + "exit 2\n"
     scripts.root.joinpath("vllm_server", "run_vllm_server.sh").write_text(body)
     ran = scripts.run("start_server.sh")
     assert ran.returncode == 2
-    assert "it ended before it was ready: check_model: no folder ./x (log:" in ran.stderr
+    assert f"it ended before it was ready: {reason} (log:" in ran.stderr
 
 
 def test_a_server_started_by_hand_is_used(scripts: ScriptCopy) -> None:

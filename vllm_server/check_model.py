@@ -26,7 +26,7 @@ MAX_LENGTH = 8192  # a long answer, its rubric and a justification; the rest wou
 # Resident beside weights and cache, all three processes: 2.1 GiB with a tiny model, 3.5 with the
 # 1.5B judge (weights 3.3 GiB).
 OVERHEAD, OVERHEAD_OF_WEIGHTS = 2 * GIB, 0.45
-KV_SPACES = (4, 2, 1)  # GiB, the largest that fits; 2 hold 75,000 tokens of the 1.5B judge
+KV_SPACES = (2, 1)  # GiB, the larger if it fits; 2 hold 75,000 tokens of the 1.5B judge
 TEMPLATE = Path(__file__).resolve().parent / "base_model_chat_template.jinja"
 
 
@@ -95,7 +95,7 @@ def assignments(facts: ModelFacts, wishes: Wishes, hardware: str) -> list[str]:
 
 
 def kv_space(facts: ModelFacts, wishes: Wishes) -> int:
-    """GiB for the key-value cache on a CPU: the user's, or the largest that memory has room for."""
+    """GiB for the key-value cache on a CPU: the user's, or what memory has room for."""
     if wishes.kv_space and not wishes.kv_space.isdecimal():
         raise ModelError(
             f"VLLM_CPU_KVCACHE_SPACE: '{wishes.kv_space}' is not a whole number of GiB"

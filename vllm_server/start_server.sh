@@ -30,8 +30,9 @@ ours() {
 # phase: what the server does now, in words, from the last line of its log that tells.
 phase() {
   local line
-  line=$(tr '\r' '\n' <"$log" | grep -oE 'weights: .*|Converting and de-quantizing[^:]*: *[0-9]+%|Starting to load model|Loading safetensors[^:]*: *[0-9]+%|Loading weights took|init engine|Resolved architecture|Initializing a V1 LLM engine|Starting vLLM server|starting vLLM' | tail -n 1) || true
+  line=$(tr '\r' '\n' <"$log" | grep -oE '^weights: .*|Writing model shards|Converting and de-quantizing[^:]*: *[0-9]+%|Starting to load model|Loading safetensors[^:]*: *[0-9]+%|Loading weights took|init engine|Resolved architecture|Initializing a V1 LLM engine|Starting vLLM server|starting vLLM' | tail -n 1) || true
   case $line in
+    'Writing model'*) printf 'writing the converted model' ;;
     'weights: '* | Converting*) printf '%s' "${line#weights: }" ;;
     'Resolved architecture'* | 'Initializing'*) printf 'starting the engine' ;;
     'Starting to load'* | 'Loading'*) printf 'loading the weights' ;;
@@ -40,10 +41,12 @@ phase() {
   esac
 }
 
-# reason: the log's last line that says why the server ended.
+# reason: the log's last line that says why the server ended; the engine's own before its parent's.
 reason() {
-  tr '\r' '\n' <"$log" | grep -E '^(run_vllm_server|check_model|weights|settings): |Error: |error: ' | tail -n 1 |
-    sed 's/^([A-Za-z]* pid=[0-9]*) //' || tail -n 1 "$log"
+  local lines
+  lines=$(tr '\r' '\n' <"$log" | grep -E '^(run_vllm_server|check_model|weights|settings): |[A-Za-z]+Error: |: error: ' |
+    grep -v 'Engine core initialization failed') || lines=$(<"$log")
+  tail -n 1 <<<"$lines" | sed -E 's/^\([A-Za-z]+ pid=[0-9]+\) (ERROR [^]]*\] *)?//'
 }
 
 find_python() {
