@@ -86,7 +86,11 @@ class Journal:
                     self.fresh.add(key)
                 if done.cancelled():
                     continue
-                done.set_exception(fault) if fault else done.set_result(None)
+                if fault is None:
+                    done.set_result(None)
+                    continue
+                done.set_exception(fault)
+                done.exception()  # seen: of a cancelled task nobody asks, and asyncio would complain
 
     def close(self) -> None:
         """Let the file go, for another process to use."""

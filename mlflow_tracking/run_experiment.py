@@ -42,6 +42,7 @@ from mlflow_tracking.run_views import log_views
 from mlflow_tracking.totals import run_metrics, score_metrics
 from mlflow_tracking.verdict import Verdict
 
+_INTERRUPTED = "interrupted"
 _MISTAKES = (
     SettingsError,
     PromptError,
@@ -156,7 +157,8 @@ def _judge_and_record(plan: Plan, resumed: Journal | None, run_id: str, experime
             mlflow_run.log_evaluation(dataset, judge)
         table = mlflow_run.results_table(plan.data, verdicts)
         mlflow_run.log_results(table, metrics, None if plan.arguments.stock else journal.path)
-        log_views(run_id, plan.data, verdicts, metrics, judge, plan.arguments.traces, warn)
+        if stopped != _INTERRUPTED:  # that is to stop at once; a resumed run makes the views
+            log_views(run_id, plan.data, verdicts, metrics, judge, plan.arguments.traces, warn)
         mlflow_run.end_run(complete=not stopped)
     journal.close()
     return _report(plan, run_id, experiment_id, verdicts, metrics, stopped)
@@ -176,7 +178,7 @@ def _judge(plan: Plan, judge: JudgeConnection) -> tuple[str, float, int]:
             on_verdict=progress,
         )
     except KeyboardInterrupt:
-        stopped = "interrupted"
+        stopped = _INTERRUPTED
     except (ServerGone, JournalError) as fault:
         stopped = str(fault)
     progress.close()
