@@ -90,7 +90,7 @@ class Journal:
                     done.set_result(None)
                     continue
                 done.set_exception(fault)
-                done.exception()  # seen: of a cancelled task nobody asks, and asyncio would complain
+                done.exception()  # seen: nobody asks for a cancelled task's
 
     def close(self) -> None:
         """Let the file go, for another process to use."""
