@@ -33,7 +33,7 @@ class GenerateRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer POST /generate; leave everything else to vLLM."""
         path = route_path(scope)
-        # OPTIONS is a browser's preflight, which vLLM answers.
+        # OPTIONS is a browser's preflight, which vLLM answers (--allowed-origins).
         if scope["type"] != "http" or path != ROUTE or scope["method"] == "OPTIONS":
             await self.app(scope, receive, send)
             return
