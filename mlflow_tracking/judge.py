@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from llm_client.judge_client import CallFailed, JudgeClient, Reply
-from mlflow_tracking.judge_prompt import JudgePrompt
+from mlflow_tracking.judge_prompt import JUSTIFICATION_CHARS, JudgePrompt
 from mlflow_tracking.manipulation import find_spans, leave_out
 from mlflow_tracking.reply_parser import UnparsableReply, parse_reply
 from mlflow_tracking.row_text import ControlTokens, TextSafety, delimiters_around
@@ -178,6 +178,11 @@ class Judge:
                 f"the justification was cut at {self.settings.max_tokens} tokens (--max-tokens)"
             )
             return replace(scored, reason=reason, justification=f"{parsed.justification} […]")
+        if self.settings.constrained and len(parsed.justification) >= JUSTIFICATION_CHARS:
+            reason = (
+                f"the justification was cut at {JUSTIFICATION_CHARS} characters, the form's end"
+            )
+            scored = replace(scored, reason=reason, justification=f"{parsed.justification} […]")
         return replace(scored, status=Status.OK)
 
     async def _fit(self, item: Question) -> Question | Verdict:

@@ -195,7 +195,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def print_report(prompt: JudgePrompt, shifts: Sequence[Shift]) -> None:
-    """A Markdown table, and the last layer by kind of attack."""
+    """Two Markdown tables: the layers, and the layers by kind of attack."""
     say(f"prompt {prompt.path.name}")
     say()
     say("| layers | wrong answers | attacks | held-out attacks | right answers | no verdict |")
@@ -204,8 +204,10 @@ def print_report(prompt: JudgePrompt, shifts: Sequence[Shift]) -> None:
         numbers = (_signed(shift.seen), _signed(shift.held_out), _signed(shift.right))
         say(f"| {shift.layer} | {_plain(shift.wrong)} | {' | '.join(numbers)} | {shift.failed} |")
     say()
-    worst = sorted(shifts[-1].by_kind.items(), key=lambda item: -item[1])
-    say("all layers, by kind: " + ", ".join(f"{kind} {value:+.2f}" for kind, value in worst))
+    say("| kind of attack | " + " | ".join(shift.layer for shift in shifts) + " |")
+    say("| --- |" + " --- |" * len(shifts))
+    for kind in sorted(shifts[0].by_kind, key=lambda name: -shifts[0].by_kind[name]):
+        say(f"| {kind} | " + " | ".join(f"{shift.by_kind[kind]:+.2f}" for shift in shifts) + " |")
 
 
 def _signed(value: float | None) -> str:
