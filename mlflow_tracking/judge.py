@@ -16,7 +16,7 @@ from mlflow_tracking.manipulation import find_spans, leave_out
 from mlflow_tracking.reply_parser import UnparsableReply, parse_reply
 from mlflow_tracking.row_text import ControlTokens, TextSafety, delimiters_around
 from mlflow_tracking.score_probabilities import score_probabilities
-from mlflow_tracking.verdict import Score, Status, Verdict
+from mlflow_tracking.verdict import CUT_MARK, Score, Status, Verdict
 
 # The digit's alternatives are five at most under the constraint; without it other text competes.
 _TOP_LOGPROBS_CONSTRAINED, _TOP_LOGPROBS_FREE = 5, 20
@@ -177,12 +177,12 @@ class Judge:
             reason = (
                 f"the justification was cut at {self.settings.max_tokens} tokens (--max-tokens)"
             )
-            return replace(scored, reason=reason, justification=f"{parsed.justification} […]")
+            return replace(scored, reason=reason, justification=parsed.justification + CUT_MARK)
         if self.settings.constrained and len(parsed.justification) >= JUSTIFICATION_CHARS:
             reason = (
                 f"the justification was cut at {JUSTIFICATION_CHARS} characters, the form's end"
             )
-            scored = replace(scored, reason=reason, justification=f"{parsed.justification} […]")
+            scored = replace(scored, reason=reason, justification=parsed.justification + CUT_MARK)
         return replace(scored, status=Status.OK)
 
     async def _fit(self, item: Question) -> Question | Verdict:

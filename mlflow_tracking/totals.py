@@ -9,7 +9,7 @@ import numpy as np
 
 from mlflow_tracking.custom_metrics import METRIC_VERSION, aggregate, metric_name
 from mlflow_tracking.judge_prompt import JudgePrompt
-from mlflow_tracking.verdict import FAILURES, Verdict
+from mlflow_tracking.verdict import CUT_MARK, FAILURES, Verdict
 
 
 def score_metrics(verdicts: Sequence[Verdict | None], prompt: JudgePrompt) -> dict[str, float]:
@@ -39,7 +39,7 @@ def run_metrics(
         "rows_failed": failed,
         "rows_not_judged": sum(verdict is None for verdict in verdicts),
         "rows_justification_cut": sum(
-            bool(v and v.scores and v.status in FAILURES) for v in verdicts
+            bool(v and v.scores and v.justification.endswith(CUT_MARK)) for v in verdicts
         ),
         "rows_suspected_manipulation": sum(bool(v and v.suspected_manipulation) for v in verdicts),
     }

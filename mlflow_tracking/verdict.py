@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 SCALE = (1, 2, 3, 4, 5)
+CUT_MARK = " […]"  # ends a justification that is not whole
 
 
 class Status(StrEnum):
