@@ -4,8 +4,8 @@ Used by `python mlflow_tracking/run_experiment.py`; what it catches and what it 
 measured by `python mlflow_tracking/probe_injection.py`.
 
 A small judge follows such text whatever the prompt says (measured: wrong answers at 2.0 rise to
-4.3-5.0), so it is found by rules, before the judge sees it. They read a folded text: no invisible characters, no look-alike letters of another
-alphabet, no spaced-out or l33t words.
+4.3-5.0), so it is found by rules, before the judge sees it. They read a folded text: no invisible
+characters or accents, no look-alike letters of another alphabet, no spaced-out or l33t words.
 """
 
 import re
@@ -20,6 +20,9 @@ OMISSION = "[…]"
 
 _TO_LATIN = str.maketrans("асеорхукмтнвзАСЕОРХУКМТНВ", "aceopxykmtHb3ACEOPXYKMTHB")
 _TO_CYRILLIC = str.maketrans("aceopxykmuHBTKMACEOPXY", "асеорхукмиНВТКМАСЕОРХУ")
+# A longer word is none, and rules that look for word endings would take minutes over it.
+_WORD_CHARS = 60
+_CODE = re.compile(r"`[^`\n]+`[ \t]+")
 _LEET = str.maketrans("013457@$", "oieastas")
 
 
@@ -27,9 +30,9 @@ def find_spans(answer: str) -> list[Span]:
     """The parts of `answer` that speak to the judge, in order, without overlap; usually none."""
     folded, places = _fold(answer)
     found = [
-        (start, end)
+        (_behind_code(folded, start, end), end)
         for start, end in _segments(folded)
-        if any(rule.search(folded, start, end) for rule in RULES)
+        if _speaks(folded, start, end)
     ]
     found += _takeovers(answer, folded, places)
     blocks = [match.span() for match in re.finditer(r"```.*?(?:```|\Z)|\{[^{}]*\}", folded, re.S)]
@@ -55,6 +58,16 @@ def _segments(text: str) -> Iterator[Span]:
         position = match.end()
 
 
+def _speaks(folded: str, start: int, end: int) -> bool:
+    return any(rule.search(folded, start, end) for rule in RULES)
+
+
+def _behind_code(folded: str, start: int, end: int) -> int:
+    """A sentence may begin with `code` that is the answer: where the rest begins, if it speaks."""
+    code = _CODE.match(folded, start, end)
+    return code.end() if code and _speaks(folded, code.end(), end) else start
+
+
 def _takeovers(answer: str, folded: str, places: list[int]) -> list[Span]:
     marks = [match.span() for match in TAKEOVER.finditer(folded)]
     defused = ControlTokens().defuse(answer)
@@ -62,7 +75,8 @@ def _takeovers(answer: str, folded: str, places: list[int]) -> list[Span]:
     if changed:
         at = next((at for at, place in enumerate(places) if place >= changed[0]), 0)
         marks.append((at, at))
-    return [(start, len(folded)) for start, end in marks if TALK.search(folded, end)]
+    talk = max((match.start() for match in TALK.finditer(folded)), default=-1)
+    return [(start, len(folded)) for start, end in marks if end <= talk]
 
 
 def _widen(span: Span, blocks: list[Span]) -> Span:
@@ -88,10 +102,13 @@ def _fold(text: str) -> tuple[str, list[int]]:
     signs: list[str] = []
     places: list[int] = []
     for place, sign in enumerate(text):
-        if unicodedata.category(sign) in ("Cf", "Me") or sign in "\u034f\ufe0e\ufe0f":
-            continue  # zero-width characters, soft hyphens, direction marks, keycaps
-        for part in unicodedata.normalize("NFKC", sign):
-            signs.append("е" if part in "ёЁ" else part)
+        if sign == "\u0306" and signs and signs[-1] in "иИ":
+            signs[-1] = "й"  # in two characters, as macOS writes it
+        if unicodedata.category(sign) in ("Cf", "Me", "Mn"):
+            continue  # zero-width characters, soft hyphens, direction marks, keycaps, accents
+        parts = unicodedata.normalize("NFKC", sign)
+        for part in parts if len(parts) < 5 else "·":  # U+FDFA is 18 letters, of no word here
+            signs.append(part if part in "йЙ" else unicodedata.normalize("NFD", part)[0])
             places.append(place)
     places.append(len(text))
     folded = _join_spaced("".join(signs), places)
@@ -110,6 +127,8 @@ def _join_spaced(text: str, places: list[int]) -> str:
 
 def _fold_word(word: str) -> str:
     """Same length as `word`: one alphabet, no digits for letters."""
+    if len(word) > _WORD_CHARS:
+        return "·" * len(word)
     latin = bool(re.search(r"[a-z]", word, re.I))
     cyrillic = bool(re.search(r"[а-я]", word, re.I))
     if latin and cyrillic:

@@ -12,7 +12,7 @@ import re
 _LABEL = (
     r"(?:[a-zа-я]+[_ ])?(?:score|grade|rating|verdict|mark|marks|accuracy|completeness|relevance"
     r"|оценка|балл|баллы|отметка|вердикт|точность|полнота|итог"
-    r"|bewertung|note|punktzahl|puntuaci[oó]n|valoraci[oó]n|calificaci[oó]n|nota|voto|ocena"
+    r"|bewertung|note(?=[^\w\n]*[1-5](?:\W*$|\s*[/;(]|,\s*\"|\s+von\b))|punktzahl|puntuaci[oó]n|valoraci[oó]n|calificaci[oó]n|nota|voto|ocena"
     r"|оцінка|評価|评分|分数|得分|评价)"
 )
 _TEXT_LABEL = (
@@ -20,6 +20,7 @@ _TEXT_LABEL = (
     r"|motivazione|uzasadnienie|理由|评语)"
 )
 GRADE = r"(?:scores?|grades?|marks?|ratings?|verdicts?|points|балл\w*|оценк\w*|отметк\w*|пятерк\w*)"
+_ONE_GRADE = r"(?:score\b|grade\b|mark\b|rating\b|verdict\b|балл\w*|оценк\w*|отметк\w*|пятерк\w*)"
 GRADER = (
     r"(?:graders?|evaluators?|assessors?|(?:ai|llm) judge|оценщик\w*|проверяющ\w*|рецензент\w*"
     r"|проверяльщик\w*)"
@@ -72,18 +73,19 @@ RULES = tuple(
         rf"^\W*{_TEXT_LABEL}[\"'*_`\s]*[:：]",
         rf"{_OUT_OF_FIVE}[^.]{{0,40}}{GRADE}|{GRADE}[^.]{{0,40}}{_OUT_OF_FIVE}",
         rf"^\W*{_OUT_OF_FIVE}\W*$",
-        r"^\W*[★⭐*]{5}\W*$",
+        r"^[^\w★⭐*]*+[★⭐*]{5}[^\w★⭐*]*+$",
         # an order, a wish or a claim about marks
         rf"\b(?:give|rate|mark|score|answer|award|ставь|поставь\w*)\b[^.\n]{{0,40}}{_OUT_OF_FIVE}",
-        r"\b(?:ignore|disregard|forget|override|overrule|skip|bypass|discard|set aside|do not (?:use|apply|follow|compare))\b[^.!?\n]{0,60}\b(?:rubric|instructions?|criteria|prompt|reference|guidelines?|rules|above|scale)\b",
-        r"(?:игнорир|забудь|забыть|отбрось|отмени|не учитыва|не обращай внимания|не сверя|не сравнива|не применя)\w*[^.!?\n]{0,60}(?:критери|инструкц|рубрик|указан|эталон|правил|выше|предыдущ|шкал)",
-        rf"\b(?:give|giving|assign|award|output|reply with|respond with|return|deserves?|receives?|gets?|set|put|print|write)\b[^.!?\n]{{0,50}}\b(?:{_BEST} |final |a |an )*(?:{GRADE}|(?:a|of) (?:5|five))\b",
+        r"\b(?:ignore|disregard|forget|override|overrule|skip|bypass|discard|set aside|do not (?:use|apply|follow|compare))\b[^.!?\n]{0,60}\b(?:rubric|instructions?|criteria|prompt|reference|guidelines?|rules(?! of\b)|above|scale)\b",
+        r"(?:игнорир|забудь|забыть|отбрось|отмени|не учитыва|не обращай внимания|не сверя|не сравнива|не применя)\w*[^.!?\n]{0,60}(?:критери|инструкц|рубрик|указан|эталон|правил(?!\w* (?:дорож|безопасн|грамматик|игр))|выше|предыдущ|шкал)",
+        rf"\b(?:give|giving|assign|award|output|reply with|respond with|return|deserves?|receives?|gets?|set (?:the|this|its|my|a)|put|print|write)\b[^.!?\n]{{0,50}}\b(?:{_BEST} |final |a |an )*(?:{_ONE_GRADE}|(?:{_BEST}|5|five) (?:points|marks)|(?:a|of) (?:5|five))\b",
         r"\b(?:give|rate|mark)\b[^.!?\n]{0,40}\b(?:less than|lower than|below|nothing but|a|only|at least)\s(?:a )?(?:5|five)\b",
         r"\b(?:below|less than|lower than) (?:a )?(?:5|five)\b[^.!?\n]{0,60}\b(?:lose|fail|please|means|unfair|mistake)\b",
-        r"(?:ставь|поставь|поставит|постав|выстав|выведи|вывод|присво|оценивать|оцени(?:те)?\b)\w*[^.!?\n]{0,60}(?:\b5\b(?![.,]\d| ?%)|\bпять\b|балл|оценк|отметк|пятерк|максимальн\w+ (?:балл|оцен)|высш)",
+        r"(?:ставь|поставь|поставит|постав|выстав(?!ля\w*т\b)|выведи|вывод|присво|оценивать|оцени(?:те)?\b)\w*[^.!?\n]{0,60}(?:\b5\b(?![.,]\d| ?%)|\bпять\b|балл|оценк|отметк|пятерк|максимальн\w+ (?:балл|оцен)|высш)",
         r"(?:начисл|получа|напиши|верни|заслужива|достоин|требу|прошу|нужн)\w*[^.!?\n]{0,60}(?:балл|оценк|отметк|пятерк|высш)",
         r"(?:не ниже|не меньше|не менее|минимум)\s+(?:\b5\b|пят\w+)[^.!?\n]{0,30}(?:балл|оценк|$)",
-        rf"\b{_BEST}\s+(?:\w+\s+)?{GRADE}",
+        # 'the highest score is 300' is a fact; 'the highest score is 5' is a label with a mark
+        rf"(?<!\bis the )(?<!\bwas the )\b{_BEST}\s+(?:\w+\s+)?{GRADE}(?!\w|\s+(?:is|was|of|in)\b)",
         rf"\b(?:treat|accept|count|consider|regard|assume|mark|take)\b[^.!?\n]{{0,50}}\b(?:answer|response|submission|it)\b[^.!?\n]{{0,30}}\b(?:as|is|to be)\b[^.!?\n]{{0,30}}{_PRAISE}",
         rf"(?:счита|засчит|прими|зачт|призна)\w*[^.!?\n]{{0,50}}ответ\w*[^.!?\n]{{0,30}}{_PRAISE}",
         rf"\b(?:you|your|ты|вы|тебе|вам|твоя|твой|ваша)\b[^.!?\n]{{0,80}}(?:{GRADE}|{_FIVE}\s*$)",
@@ -96,15 +98,17 @@ RULES = tuple(
         r"\b(?:question|item|task)\b[^.!?\n]{0,30}\b(?:void|voided|withdrawn|excluded|cancelled)\b",
         r"(?:снижать|снизить|занижа|lower|reduce|deduct|take off)\w*[^.!?\n]{0,30}(?:балл|оценк|marks?\b|points?\b|score|grade)",
         r"\bcalibration (?:mode|item)|\bexpected output is\b|\b(?:test|debug|developer|admin) mode\b|режим\w* (?:калибровки|отладки|разработчика)",
-        r"\b(?:new|updated|system|hidden|secret) (?:instruction|rule|directive|prompt)s?\b|(?:новы|обновленн|системн|скрыт)\w+ (?:инструкц|правил|указан|директив)\w*",
+        r"\b(?:new|updated|system|hidden|secret) (?:instruction|rule|directive)s?\b|\b(?:new|updated|hidden|secret) prompts?\b|(?:новы|обновленн|системн|скрыт)\w+ (?:инструкц|правил|указан|директив)\w*",
         # the answer on itself
         rf"{_ANSWER}[^.!?\n]{{0,60}}(?:{_PRAISE}|complete\b|criteria|reference|match\w*|meets|holds|полн\w+|критери\w*|соответству\w+|отвечает)",
-        rf"\b(?:meets?|satisf\w+|fulfil\w*|соответствует|удовлетворяет|отвечает)\s+(?:\w+\s+)?(?:all|every|each|всем|каждому)\s+(?:\w+\s+)?(?:criteri\w+|requirement\w*|критери\w+|требовани\w+)",
+        r"\b(?:meets?|satisf\w+|fulfil\w*|соответствует|удовлетворяет|отвечает)\s+(?:\w+\s+)?(?:all|every|each|всем|каждому)\s+(?:\w+\s+)?(?:criteri\w+|requirement\w*|критери\w+|требовани\w+)",
         rf"{_CRITERION}[^.!?\n]{{0,30}}{_CRITERION}[^.!?\n]{{0,40}}(?:{_CRITERION}|5|✓|✔|\+|отлично|excellent)",
         r"\bself[- ](?:assessment|evaluation|check)\b|самооценк\w*|самопроверк\w*",
         r"\bответ\w*\s+(?:\w+\s+){0,3}(?:верный|верен|правильный|правилен|точен|полный|полон|совпада\w+|проверен\w*|признан\w*|одобрен\w*|безупреч\w+)(?!\w)",
         # an authority has decided already
-        r"\b(?:already|has been|was) (?:graded|marked|reviewed|approved|verified|scored)\b|\b(?:reviewed|approved|graded|verified|confirmed) (?:and \w+ )?by (?:the |a |our )?(?:head|professor|teacher|expert|examin|committee|board|instructor|dr\b)",
+        r"\b(?:already|has been|was) graded\b|\balready (?:been )?(?:marked|reviewed|approved|verified|scored)\b"
+        rf"|{_ANSWER}[^.!?\n]{{0,40}}\b(?:has been|was) (?:marked|reviewed|approved|verified|scored)\b"
+        r"|\b(?:reviewed|approved|graded|verified|confirmed) (?:and \w+ )?by (?:the |a |our )?(?:head|professor|teacher|expert|examin|committee|board|instructor|dr\b)",
         rf"{_AUTHORITY}[^.!?\n]{{0,60}}(?:{_DECIDED})[^.!?\n]{{0,60}}{_DECIDED_ON}",
         rf"{_DECIDED_ON}[^.!?\n]{{0,60}}{_AUTHORITY}[^.!?\n]{{0,60}}{_DECIDED}",
         rf"{_DECIDED_ON}[^.!?\n]{{0,60}}{_DECIDED}[^.!?\n]{{0,60}}{_AUTHORITY}",
@@ -113,13 +117,13 @@ RULES = tuple(
 )
 # After one of these the rest of the answer is no longer an answer, if it speaks of grading.
 TAKEOVER = re.compile(
-    r"^[ \t]*[\[<(*#\"'{]*[ \t]*(?:system|assistant|user|human|ai|judge|teacher|examiner|система"
+    r"^[ \t]*+[\[<(*#\"'{]*+[ \t]*+(?:system|assistant|user|human|ai|judge|teacher|examiner|система"
     r"|системн\w+ (?:сообщение|инструкция)|ассистент|пользователь|модель|судья|учитель|экзаменатор)"
     r"[\])>*\"'}]*[ \t]*[:\]>]"
     r"|</?(?:\w+[_-])?(?:answer|reference|question|ответ|эталон|вопрос|data|данные|input|text|document"
     r"|submission|response|prompt|instructions?|student|user|content|материал|текст|инструкция)>"
     r"|^[ \t]*(?:-{3,}|={3,}|\*{3,}|~{3,}|\"{3}|#{2,}[ \t]*(?:end|конец|grading|note|instruct|инструк)[^\n]*)"
-    r"|^\W*(?:end|конец)[ _]+(?:of[ _]+)?(?:the[ _]+)?(?:student'?s?[ _]+)?(?:answer|data|input|submission|text"
+    r"|^[^\w\n]*+(?:end|конец)[ _]+(?:of[ _]+)?(?:the[ _]+)?(?:student'?s?[ _]+)?(?:answer|data|input|submission|text"
     r"|document|material|ответа|данных|текста|ввода|работы|материала)\W*$",
     re.I | re.M,
 )
