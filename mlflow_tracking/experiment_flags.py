@@ -28,7 +28,8 @@ def parse_arguments(
 
     def add(flag: str, text: str, **options: Any) -> None:
         shown = options.get("default")
-        suffix = "" if shown in (None, "") or options.get("action") else f" (default: {_short(shown)})"
+        told = shown not in (None, "") and not options.get("action")
+        suffix = f" (default: {_short(shown)})" if told else ""
         parser.add_argument(flag, help=(text + suffix).replace("%", "%%"), **options)
 
     add(

@@ -163,7 +163,7 @@ MIXED: list[Verdict | None] = [
     scored(3, (0.0, 0.0, 0.5, 0.5, 0.0), prompt_tokens=10, completion_tokens=2, latency_s=3.0),
     Verdict(Status.UNPARSABLE, "prose", prompt_tokens=10, attempts=1, latency_s=2.0),
     Verdict(Status.TRUNCATED, "cut", attempts=1, latency_s=2.0),
-    replace(scored(2), status=Status.TRUNCATED, latency_s=2.0),
+    replace(scored(2), status=Status.TRUNCATED, latency_s=2.0, justification="Cut […]"),
     Verdict(Status.TOO_LONG, "9000", prompt_tokens=9000),
     Verdict(Status.HTTP_ERROR, "500", attempts=6),
     Verdict(Status.TIMEOUT, "slow", attempts=6),
