@@ -124,7 +124,9 @@ def make_stock_metric(judge: JudgeConnection, name: str = METRIC_NAME) -> Evalua
         return make_genai_metric(
             name=name,
             definition="How good the answer is, from 1 to 5, in the words of the judge's prompt.",
-            grading_prompt=settings.prompt.text,
+            # MLflow fills this text as a template and, where it has no value for a placeholder,
+            # sends the judge an empty prompt: doubled braces come out as single ones.
+            grading_prompt=settings.prompt.text.replace("{", "{{").replace("}", "}}"),
             version=METRIC_VERSION,
             model=f"openai:/{settings.model}",
             grading_context_columns=["targets"] if settings.prompt.uses_reference else [],

@@ -5,6 +5,7 @@ Written by `python mlflow_tracking/run_experiment.py`, looked at with `mlflow ui
 
 import fcntl
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,12 +55,17 @@ class Tracking:
 @contextmanager
 def mlflow_errors(tracking: Tracking) -> Iterator[None]:
     """Turn MLflow's exceptions into one line."""
+    log = logging.getLogger("mlflow.store.db.utils")  # prints the traceback of what it raises
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
         with quiet_deprecations():
             yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         cause = " ".join(str(error).split())[:300]
         raise TrackingError(f"MLFLOW_TRACKING_URI {tracking.uri}: {cause}") from None
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager
@@ -288,7 +294,7 @@ def end_run(complete: bool) -> None:
     mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED if complete else RunStatus.KILLED))
 
 
-def give_up_run() -> None:
+def give_up_run(tracking: Tracking) -> None:
     """End the run as KILLED if MLflow can still be told; there is nobody else to tell."""
-    with suppress(MlflowException, SQLAlchemyError, OSError), _impatient(), quiet_deprecations():
+    with suppress(TrackingError), _impatient(), mlflow_errors(tracking):
         end_run(complete=False)

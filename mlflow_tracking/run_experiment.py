@@ -82,7 +82,7 @@ def main() -> int:
         stopped = "interrupted while the run was recorded"
     except (JournalError, mlflow_run.TrackingError) as fault:
         stopped = str(fault)
-    mlflow_run.give_up_run()
+    mlflow_run.give_up_run(plan.tracking)
     warn(f"run_experiment: stopped: {stopped}")
     if not arguments.stock:
         warn(f"go on with it: {_resume_command(run_id)}")
