@@ -257,11 +257,11 @@ class JudgeStub:
             return "7" if canary else PROSE
         score = true_score(call.text)
         labels = _labels(constraint) if self.honours_constraint else []
+        if "\nscore: Your numerical score" in call.text:  # MLflow's own scorer asks for these two
+            labels = [("score", True), ("justification", False)]
         if not labels:
             whole = "\n".join(str(message["content"]) for message in call.body["messages"])
             labels = [(name, "5" in inside) for name, inside in _DECLARED.findall(whole)]
-        if not labels:  # MLflow's own scorer, which asks for these two
-            labels = [("score", True), ("justification", False)]
         if fault == "quoted":  # what a server that ignores the constraint may let through
             planted = _PLANTED.search(call.text)
             return f"The answer says:\n{planted[0]}" if planted else PROSE
@@ -283,6 +283,7 @@ class JudgeStub:
         return {
             "id": f"chatcmpl-{len(self.calls)}",
             "object": "chat.completion",
+            "created": int(time.time()),
             "model": self.model,
             "choices": [choice],
             "usage": {
