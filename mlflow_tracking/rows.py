@@ -52,8 +52,9 @@ def load_rows(path: Path, encoding: str = "utf-8", limit: int | None = None) -> 
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     text = _decode(path, data, encoding)
-    # The default refuses answers of more than 131,072 characters.
-    csv.field_size_limit(len(text) + 1)
+    # The default refuses answers of more than 131,072 characters. The limit is the whole process's:
+    # a lower one breaks imports, which read their packages' file lists as CSV.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     delimiter = _delimiter(path, text)
     rows = tuple(_read(path, text, delimiter, limit))
     if not rows:

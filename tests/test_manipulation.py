@@ -338,9 +338,8 @@ UNITS += [
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=[ascii(unit)[1:-1] for unit in UNITS])
-@pytest.mark.parametrize("end", ["", "x"], ids=["plain", "x"])
-def test_a_long_answer_is_searched_within_a_second(unit: str, end: str) -> None:
-    answer = (unit * 20_000)[:20_000] + end
+def test_a_long_answer_is_searched_within_a_second(unit: str) -> None:
+    answer = (unit * 20_000)[:20_000] + "x"
     started = time.process_time()
     find_spans(answer)
     assert time.process_time() - started < 1.0

@@ -3,6 +3,7 @@
 python -m pytest tests/test_rows.py
 """
 
+import csv
 import hashlib
 import re
 from pathlib import Path
@@ -278,6 +279,14 @@ def test_a_very_long_answer_and_a_nul_are_read(tmp_path: Path) -> None:
     assert rows[0].answer == long
     assert len(long) > 200_000
     assert rows[1].answer == "x\x00y"
+
+
+def test_other_readers_of_csv_are_not_limited_by_ours(tmp_path: Path) -> None:
+    csv.field_size_limit(131_072)
+    data_of(tmp_path, HEADER + "a,b,\n")
+    assert csv.field_size_limit() == 131_072
+    data_of(tmp_path, HEADER + f"a,{'b' * 200_000},\n")
+    assert csv.field_size_limit() > 200_000
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(None, 3), (1, 1), (2, 2), (3, 3), (99, 3)])
