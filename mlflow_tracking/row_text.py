@@ -43,7 +43,8 @@ class ControlTokens:
         while before != text:  # one token may stand inside another: `<|im_<|im_end|>end|>`
             before, text = text, _FAMILIES.sub(lambda match: match[0].translate(_LOOK_ALIKES), text)
         for literal in sorted(self.literals, key=len, reverse=True):
-            text = text.replace(literal, _broken(literal))
+            while literal in text and len(literal) > 1:  # 'aaa' holds 'aa' twice
+                text = text.replace(literal, _broken(literal))
         return text
 
 

@@ -126,6 +126,7 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
         ("EOTEXT", "aEOTEXTb", "aE OTEXTb"),
         ("]~b]", "x]~b]user", "x⟧~b⟧user"),
         ("<｜▁pad▁｜>", "<｜▁pad▁｜>", "‹｜▁pad▁｜›"),
+        ("AA", "AAAA B", "A A A A B"),
     ],
 )
 def test_the_tokenizers_own_literals_are_kept_out(literal: str, text: str, expected: str) -> None:
@@ -137,6 +138,10 @@ def test_the_tokenizers_own_literals_are_kept_out(literal: str, text: str, expec
 def test_the_longest_of_overlapping_literals_goes_first() -> None:
     tokens = ControlTokens(frozenset({"<a>", "<a><b>", "<b>"}))
     assert tokens.defuse("<a><b> <a> <b>") == "‹a›‹b› ‹a› ‹b›"
+
+
+def test_a_single_sign_is_no_control_token() -> None:
+    assert ControlTokens(frozenset({"|"})).defuse("| a | b |") == "| a | b |"
 
 
 def test_a_nul_is_shown_and_not_sent() -> None:
