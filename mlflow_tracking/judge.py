@@ -4,10 +4,12 @@ Used by `python mlflow_tracking/run_experiment.py`; `evaluate_with_llm_judge` of
 is the way in.
 """
 
+import functools
 import hashlib
 import json
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from llm_client.judge_client import CallFailed, JudgeClient, Reply
@@ -55,6 +57,7 @@ class JudgeSettings:
             sorted(self.control_tokens.literals) if self.control_tokens else None,
             self.guard_delimiters,
             self.check_manipulation,
+            _code_digest(),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -116,7 +119,10 @@ class Judge:
             return verdict
         texts = tuple(item.answer[start:end] for start, end in spans)
         shown = leave_out(item.answer, spans)
-        clean = await self._call(replace(item, answer=shown))
+        try:
+            clean = await self._call(replace(item, answer=shown))
+        except CallFailed as failure:  # the row stays flagged, and no score is left unchecked
+            clean = _failed_call(failure)
         with_span = verdict.overall.value if verdict.overall else None
         lower = clean if _value(clean) <= _value(verdict) or verdict.failed else verdict
         return replace(
@@ -239,6 +245,15 @@ def _too_long(tokens: int, limit: int, settings: JudgeSettings) -> Verdict:
     )
 
 
+@functools.cache
+def _code_digest() -> str:
+    """Of the code that decides what the judge is shown and how its reply is read."""
+    here = Path(__file__).parent
+    names = ("judge", "judge_prompt", "row_text", "manipulation", "manipulation_rules")
+    files = [here / f"{name}.py" for name in (*names, "reply_parser", "score_probabilities")]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def _failed_call(failure: CallFailed) -> Verdict:
     if failure.status == 400 and "context length" in str(failure):
         return Verdict(Status.TOO_LONG, str(failure), attempts=failure.attempts)
@@ -258,7 +273,6 @@ def _sum_cost(kept: Verdict, *calls: Verdict) -> Verdict:
         prompt_tokens=sum(call.prompt_tokens for call in calls),
         completion_tokens=sum(call.completion_tokens for call in calls),
         cached_tokens=sum(call.cached_tokens for call in calls),
-        latency_s=round(sum(call.latency_s for call in calls), 4),
         attempts=sum(call.attempts for call in calls),
         ended_at=max(call.ended_at for call in calls),
     )
