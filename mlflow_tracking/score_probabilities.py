@@ -4,6 +4,7 @@ Used by `python mlflow_tracking/run_experiment.py`; the method is G-Eval's (arXi
 """
 
 import math
+import re
 from collections.abc import Sequence
 
 from llm_client.judge_client import TokenLogprobs
@@ -18,18 +19,42 @@ def score_probabilities(
     The digit's token is found by its place in bytes: tokenizers differ in whether it is '5' or
     ' 5'. None if the tokens do not spell the reply (then nothing is known, and nothing is guessed).
     """
-    spelled = b"".join(token.text for token in tokens)
-    # The last place: a judge that thinks may have drafted the same words before.
-    start = spelled.rfind(reply.rstrip("�").encode("utf-8", "replace"))
-    if start < 0:
-        return None
-    wanted = start + len(reply[:place].encode("utf-8", "replace"))
-    position = 0
-    for token in tokens:
-        if position <= wanted < position + len(token.text):
-            return _distribution(token, wanted - position)
-        position += len(token.text)
+    found = _token_at(tokens, reply, place)
+    return _distribution(*found) if found else None
+
+
+def _token_at(
+    tokens: Sequence[TokenLogprobs], reply: str, place: int
+) -> tuple[TokenLogprobs, int] | None:
+    """The token that holds the sign at `place`, and that sign's place in the token's bytes.
+
+    Spelled from the end: a judge that thinks may have drafted the same words before.
+    """
+    text = reply.rstrip("\ufffd").encode("utf-8", "replace")
+    wanted, end = len(reply[:place].encode("utf-8", "replace")), len(text)
+    for token in reversed(tokens):
+        start = end - len(token.text)
+        if text.endswith(token.text, 0, end):
+            if start <= wanted < end:
+                return token, wanted - start
+            end = start
+        elif not _is_hidden(token.text):
+            return None
     return None
+
+
+def _is_hidden(token: bytes) -> bool:
+    """Control tokens are left out of a reply's text, and so is half a character at its end.
+
+    Measured: the 1.5B judge writes `<|im_start|>` within a justification now and then.
+    """
+    if re.fullmatch(rb"[<\[].*[>\]]", token, re.S):
+        return True
+    try:
+        token.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def _distribution(token: TokenLogprobs, place: int) -> tuple[float, ...] | None:

@@ -187,3 +187,10 @@ def test_a_distribution_sums_to_one(
     assert entropy is not None
     assert 1 - 1e-9 <= expected <= 5 + 1e-9
     assert -1e-9 <= entropy <= math.log2(5) + 1e-9
+
+
+def test_a_control_token_within_a_justification_hides_no_score() -> None:
+    pieces = [token("Why: bad."), token("<|im_start|>"), token("\nScore: "), token("5", digits())]
+    reply = "Why: bad.\nScore: 5"
+    tokens = [*pieces, token("<|im_end|>")]
+    assert score_probabilities(tokens, reply, reply.index("5")) == DISTRIBUTION
