@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -Eeuo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-PYTHON_FILES := llm_client mlflow_tracking vllm_server tests
+PYTHON_FILES := llm_client mlflow_tracking vllm_server screenshots tests
 # Anything for the experiment: make run ARGS='--limit 4'
 ARGS ?=
 
@@ -11,7 +11,7 @@ ARGS ?=
 timed = started=$$SECONDS; code=0; $(2) || code=$$?; \
   printf 'make: %s took %s s\n' '$(1)' "$$((SECONDS - started))" >&2; exit $$code
 
-.PHONY: help setup server run experiment ui stop lint test
+.PHONY: help setup server run experiment ui stop screenshots lint test
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || \
@@ -37,6 +37,11 @@ ui: setup ## look at the runs on http://127.0.0.1:5000
 
 stop: ## end the server that `make server` or `make run` started
 	@bash vllm_server/stop_server.sh
+
+screenshots: setup ## take the pictures in screenshots/ anew, of the server, the clients and a run
+	@bash vllm_server/setup_environment.sh --dev
+	@bash vllm_server/start_server.sh
+	@.venv/bin/python screenshots/make_screenshots.py $(ARGS)
 
 lint: ## ruff, mypy, shellcheck
 	@bash vllm_server/setup_environment.sh --dev

@@ -11,7 +11,18 @@ import pytest
 
 from llm_client.settings import ROOT
 
-TARGETS = ("setup", "server", "run", "experiment", "ui", "stop", "lint", "test", "help")
+TARGETS = (
+    "setup",
+    "server",
+    "run",
+    "experiment",
+    "ui",
+    "stop",
+    "screenshots",
+    "lint",
+    "test",
+    "help",
+)
 
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
 
