@@ -16,7 +16,7 @@ from tests.experiment_process import Done, Workspace, call, numbered_rows, write
 from tests.judge_stub import Call, JudgeStub, serving, true_score
 
 PROMPT = load_prompt(ROOT / "mlflow_tracking/prompts/judge_prompt_en.txt")
-ROWS = [Question("What is item-1?", "It is item-1."), Question("What is item-2?", "Two. " * 40)]
+ROWS = [Question("What is item-1?", "It is item-1."), Question("What is item-2?", "Two. " * 200)]
 
 
 @pytest.fixture
@@ -138,11 +138,11 @@ async def test_a_reply_that_leaves_no_room_for_a_row_is_refused(stub: JudgeStub)
 
 
 async def test_a_row_beyond_the_context_is_told_by_its_number(stub: JudgeStub) -> None:
-    stub.context_length = 700
+    stub.context_length = 800
     found = await check(stub)
     [warning] = found.warnings
     assert warning.startswith("row 2 has ")
-    assert "context has 700" in warning
+    assert "context has 800" in warning
     assert "--on-too-long truncate" in warning
 
 
