@@ -58,8 +58,8 @@ def make_headline(verdicts: Sequence[Verdict | None], metrics: Mapping[str, floa
     )
 
 
-def describe(headline: Headline, params: Mapping[str, str]) -> str:
-    """The run's description in Markdown. Nothing in it comes from the rows."""
+def describe(headline: Headline, params: Mapping[str, str], traced: int) -> str:
+    """The run's description in Markdown; `traced` rows have a trace. Nothing is from the rows."""
     lines = [
         f"**Mean score {_mean(headline)}** of 5, over {headline.scored} of {headline.rows} rows"
     ]
@@ -77,10 +77,16 @@ def describe(headline: Headline, params: Mapping[str, str]) -> str:
         )
     judge, prompt, data = (params.get(n, "?") for n in ("judge_model", "prompt_file", "data_file"))
     lines.append(f"Judge `{judge}`, prompt `{prompt}`, rows of `{data}`.")
-    lines.append(
-        "Every row with its score and justification: **Traces**, or **Artifacts** → "
-        "`report.html`, `judge_results.json`, `plots`."
-    )
+    files = "**Artifacts** → `report.html`, `judge_results.json`, `plots`"
+    if traced == headline.rows:
+        lines.append(f"Every row with its score and justification: **Traces**, or {files}.")
+    else:
+        lines.append(f"Every row with its score and justification: {files}.")
+    if 0 < traced < headline.rows:
+        lines.append(
+            f"**Traces** has {traced} of {headline.rows} rows, the worst and a sample of the "
+            "others: the average shown there is not the mean."
+        )
     return "\n\n".join(lines)
 
 

@@ -41,18 +41,17 @@ def log_views(
     """Record every view of the run `run_id`; at most `traces` rows get a trace."""
     judge = Judge(connection.client(), connection.settings)
     headline = make_headline(verdicts, metrics)
+    traced = [(data.rows[i], v) for i in choose_rows(verdicts, traces) if (v := verdicts[i])]
     prompt: dict[str, str] = {}
     with _told("the prompt's version", warn):
         prompt = register_prompt(connection.settings.prompt, run_id)
     with _told("the description", warn):
         params = MlflowClient().get_run(run_id).data.params
-        mlflow.set_tag(DESCRIPTION_TAG, describe(headline, params))
+        mlflow.set_tag(DESCRIPTION_TAG, describe(headline, params, len(traced)))
     with _told("plots and report", warn):
         _log_report(run_id, data, verdicts, headline)
-    if traces:
-        with _told("the traces", warn):
-            rows = [(data.rows[i], v) for i in choose_rows(verdicts, traces) if (v := verdicts[i])]
-            log_traces(run_id, rows, judge, prompt)
+    with _told("the traces", warn):
+        log_traces(run_id, traced, judge, prompt)
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def test_too_few_rows_have_no_interval(values: list[int]) -> None:
 def test_the_description_says_the_mean_and_what_it_does_not_rest_on() -> None:
     verdicts = [scored(4), scored(2), failed(), failed(Status.UNPARSABLE), None]
     headline = make_headline(verdicts, run_metrics(verdicts, 1.0, 4))
-    text = describe(headline, {"judge_model": "a-judge"})
+    text = describe(headline, {"judge_model": "a-judge"}, 5)
     assert "Mean score 3.00" in text and "2 of 5 rows" in text and "a-judge" in text
     assert "3 rows: 1 not_judged, 1 unparsable, 1 timeout" in text
     assert "1.80 to 4.20" in text
@@ -164,7 +164,14 @@ def test_the_description_says_the_mean_and_what_it_does_not_rest_on() -> None:
 
 def test_a_run_without_a_score_says_so_instead_of_a_number() -> None:
     headline = make_headline([failed()], run_metrics([failed()], 1.0, 1))
-    assert "Mean score none" in describe(headline, {})
+    assert "Mean score none" in describe(headline, {}, 1)
+
+
+def test_the_description_warns_of_an_average_over_some_traces() -> None:
+    verdicts = [scored(4), scored(2)]
+    headline = make_headline(verdicts, run_metrics(verdicts, 1.0, 2))
+    assert "1 of 2 rows" in describe(headline, {}, 1)
+    assert "not the mean" not in describe(headline, {}, 2) + describe(headline, {}, 0)
 
 
 # the plots
