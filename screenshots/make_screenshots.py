@@ -56,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", metavar="RUN_ID", help="take the pictures of this run")
+    parser.add_argument("--run", metavar="RUN_ID", help="a run of the shipped CSV that is there")
     parser.add_argument(
         "--server-log", type=Path, default=ROOT / ".run/server.log", help="the server's output"
     )
