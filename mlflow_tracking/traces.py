@@ -4,8 +4,9 @@
     python mlflow_tracking/run_experiment.py --traces 0
 
 Made from the verdicts there are: the judge is not called again. Written straight to the tracking
-store, since `mlflow.genai.evaluate` with a scorer that returns stored verdicts costs six times the
-CPU (56 ms a row against 10 ms; 100 rows, SQLite) and does not know when the calls really were.
+store: 6 ms a row, where `mlflow.genai.evaluate` with a scorer that returns stored verdicts takes
+340 ms (41 ms of them CPU) and MLflow's spans with `log_feedback` 29 ms (100 rows, SQLite), and the
+first of them does not know when the calls really were.
 """
 
 import base64
