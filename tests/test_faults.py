@@ -309,15 +309,17 @@ def test_a_killed_run_is_gone_on_with(workspace: Workspace, stub: JudgeStub) -> 
     assert sum(stub.calls_by_row().values()) == 300 - journaled
 
 
+@pytest.mark.parametrize("pause_s", [0.01, 0.06])
 def test_a_second_interrupt_does_not_leave_a_finished_run(
-    workspace: Workspace, stub: JudgeStub
+    workspace: Workspace, stub: JudgeStub, pause_s: float
 ) -> None:
     process = start_slowly(workspace, stub)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.15)
+    time.sleep(pause_s)
     process.send_signal(signal.SIGINT)
     done = finish(process)
-    assert done.code == 1
+    # Once all is recorded and said, Python itself ends at a signal.
+    assert done.code in (1, -signal.SIGINT)
     assert "Traceback" not in done.err
     assert workspace.last_run().status == "KILLED"
     assert done.resume_command
