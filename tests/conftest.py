@@ -5,6 +5,7 @@ python -m pytest tests -m "not server"
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from tests.vllm_process import JudgeServer, VllmProcess
 from vllm_server.port_owner import get
 
 KEY = "test-key"
+
+# A job that a script put into the background ignores Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
