@@ -79,6 +79,7 @@ def main() -> int:
     try:
         return _judge_and_record(plan, journal, run_id, experiment_id)
     except KeyboardInterrupt:
+        _record_in_peace()
         stopped = "interrupted while the run was recorded"
     except (JournalError, mlflow_run.TrackingError) as fault:
         stopped = str(fault)
@@ -91,17 +92,19 @@ def main() -> int:
 
 def _stop_on_sigterm() -> None:
     """A polite kill stops as Ctrl-C does: what is judged is recorded."""
-    # A script's background job ignores SIGINT, and its SIGTERM cannot be passed on as one.
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    signal.signal(signal.SIGTERM, _interrupt_here if ignored else _interrupt)
+    # A script's background job ignores SIGINT, and asyncio stops cleanly at nothing else.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(*_: object) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _interrupt_here(*_: object) -> None:
-    raise KeyboardInterrupt
+def _record_in_peace() -> None:
+    """A second Ctrl-C must not break into the second that recording takes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _journal_to_resume(plan: Plan, experiment_id: str) -> Journal:
@@ -178,6 +181,7 @@ def _judge(plan: Plan, judge: JudgeConnection) -> tuple[str, float, int]:
             on_verdict=progress,
         )
     except KeyboardInterrupt:
+        _record_in_peace()
         stopped = _INTERRUPTED
     except (ServerGone, JournalError) as fault:
         stopped = str(fault)
