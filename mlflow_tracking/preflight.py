@@ -19,6 +19,18 @@ from mlflow_tracking.row_text import ControlTokens
 
 _START = "bash vllm_server/run_vllm_server.sh"
 
+# What asking a server for a page raises when it has no such page, or one of another shape.
+_NOT_TOLD = (
+    CallFailed,
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
 
 class PreflightError(Exception):
     """The server cannot judge; the message is one line with the cause and the remedy."""
@@ -174,15 +186,7 @@ async def _version(client: JudgeClient) -> str:
     """vLLM's version; '' for servers that are not vLLM."""
     try:
         return str((await client.get(f"{client.root_url}/version"))["version"])
-    except (
-        CallFailed,
-        aiohttp.ClientError,
-        TimeoutError,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-    ):
+    except _NOT_TOLD:
         return ""
 
 
@@ -195,16 +199,7 @@ async def _control_tokens(client: JudgeClient) -> tuple[ControlTokens, str]:
         literals = frozenset(
             token if isinstance(token, str) else str(token["content"]) for token in added.values()
         )
-    except (
-        CallFailed,
-        aiohttp.ClientError,
-        TimeoutError,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ):
+    except _NOT_TOLD:
         literals = frozenset()
     literals = frozenset(text for text in literals if text.strip())
     if literals:
