@@ -5,6 +5,7 @@ python mlflow_tracking/run_experiment.py --limit 5 --concurrency 8
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,54 +14,51 @@ from llm_client.settings import ROOT, Settings
 _HERE = Path(__file__).resolve().parent
 
 
-class _Parser(argparse.ArgumentParser):
+Add = Callable[..., None]  # FlagParser.add
+
+
+class FlagParser(argparse.ArgumentParser):
     """A mistake is told in one line, without the usage's ten."""
 
+    def __init__(self, command: str, description: str | None) -> None:
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self._command = command
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"run_experiment: {message} (see --help)\n")
+        """Exit with code 2."""
+        self.exit(2, f"{self._command}: {message} (see --help)\n")
+
+    def add(self, flag: str, text: str, **options: Any) -> None:
+        """A flag; its default is shown by --help."""
+        shown = options.get("default")
+        told = shown not in (None, "") and not options.get("action")
+        suffix = f" (default: {_short(shown)})" if told else ""
+        self.add_argument(flag, help=(text + suffix).replace("%", "%%"), **options)
 
 
 def parse_arguments(
     description: str | None, settings: Settings, argv: list[str] | None = None
 ) -> argparse.Namespace:
     """The command line; every default is shown by --help."""
-    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def add(flag: str, text: str, **options: Any) -> None:
-        shown = options.get("default")
-        told = shown not in (None, "") and not options.get("action")
-        suffix = f" (default: {_short(shown)})" if told else ""
-        parser.add_argument(flag, help=(text + suffix).replace("%", "%%"), **options)
-
+    parser = FlagParser("run_experiment", description)
+    add = parser.add
     add(
         "--data",
         "CSV with inputs,predictions[,targets]",
         type=Path,
         default=_HERE / "data/evaluation_data.csv",
     )
-    add("--encoding", "the CSV's encoding", default="utf-8")
-    add("--prompt", "the judge's prompt", type=Path, default=_HERE / "prompts/judge_prompt.txt")
-    add("--limit", "judge only the first N rows", type=_positive, metavar="N")
-    add("--model", "the judge, as the server names it (default: the one it serves)", default="")
-    add("--base-url", "OpenAI-compatible root of the server", default=settings.base_url)
+    add_judge_flags(add, settings)
     add(
         "--temperature",
         "the judge's sampling; 0 is the most likely verdict",
         type=_temperature,
         default=0.0,
     )
-    add("--max-tokens", "of a reply", type=_positive, default=256, metavar="N")
-    add("--seed", "of the judge's sampling", type=_seed, default=0, metavar="N")
-    add("--concurrency", "requests in flight at most", type=_positive, default=32, metavar="N")
-    add("--timeout", "seconds for one call", type=_seconds, default=300.0, metavar="S")
-    add("--retries", "tries again for a call that failed", type=_natural, default=5, metavar="N")
-    add(
-        "--wait-for-server",
-        "seconds to wait for a server that went away",
-        type=_natural,
-        default=300,
-        metavar="S",
-    )
+    add_call_flags(add)
+    add_recording_flags(add, settings)
     add(
         "--on-too-long",
         "what to do with a row beyond the judge's context",
@@ -74,22 +72,13 @@ def parse_arguments(
         default=1.0,
         metavar="SHARE",
     )
-    add("--experiment-name", "MLflow's experiment", default=settings.experiment_name)
-    add("--run-name", "MLflow's name for the run (default: one of MLflow's own)")
     add(
         "--traces",
         "rows that get a trace at most: the worst, and a sample of the others; 0 for none",
-        type=_natural,
+        type=natural,
         default=500,
         metavar="N",
     )
-    add(
-        "--journal-dir",
-        "where verdicts are kept while judging",
-        type=Path,
-        default=ROOT / ".run/journals",
-    )
-    add("--resume", "go on with a run: its id, or 'last'", metavar="RUN_ID")
     add("--check", "only find out whether the server can judge these rows", action="store_true")
     add("--stock", "score with MLflow's own scorer instead, as the baseline", action="store_true")
     add(
@@ -103,6 +92,44 @@ def parse_arguments(
     return arguments
 
 
+def add_judge_flags(add: Add, settings: Settings) -> None:
+    """How the rows are read, and who judges them."""
+    add("--encoding", "the CSV's encoding", default="utf-8")
+    add("--prompt", "the judge's prompt", type=Path, default=_HERE / "prompts/judge_prompt.txt")
+    add("--limit", "judge only the first N rows", type=positive, metavar="N")
+    add("--model", "the judge, as the server names it (default: the one it serves)", default="")
+    add("--base-url", "OpenAI-compatible root of the server", default=settings.base_url)
+    add("--max-tokens", "of a reply", type=positive, default=256, metavar="N")
+    add("--seed", "of the judge's sampling", type=_seed, default=0, metavar="N")
+
+
+def add_call_flags(add: Add) -> None:
+    """How hard the server is asked, and how long for."""
+    add("--concurrency", "requests in flight at most", type=positive, default=32, metavar="N")
+    add("--timeout", "seconds for one call", type=_seconds, default=300.0, metavar="S")
+    add("--retries", "tries again for a call that failed", type=natural, default=5, metavar="N")
+    add(
+        "--wait-for-server",
+        "seconds to wait for a server that went away",
+        type=natural,
+        default=300,
+        metavar="S",
+    )
+
+
+def add_recording_flags(add: Add, settings: Settings) -> None:
+    """Where the run is kept, while it goes on and afterwards."""
+    add("--experiment-name", "MLflow's experiment", default=settings.experiment_name)
+    add("--run-name", "MLflow's name for the run (default: one of MLflow's own)")
+    add(
+        "--journal-dir",
+        "where verdicts are kept while judging",
+        type=Path,
+        default=ROOT / ".run/journals",
+    )
+    add("--resume", "go on with a run: its id, or 'last'", metavar="RUN_ID")
+
+
 def _short(default: object) -> str:
     try:
         return str(Path(default).relative_to(ROOT)) if isinstance(default, Path) else str(default)
@@ -110,13 +137,15 @@ def _short(default: object) -> str:
         return str(default)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number from 1, for `type=`."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
     return int(text)
 
 
-def _natural(text: str) -> int:
+def natural(text: str) -> int:
+    """A whole number from 0, for `type=`."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
     return int(text)

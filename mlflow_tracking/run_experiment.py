@@ -14,9 +14,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import os
-import shlex
-import signal
-import tempfile
 import time
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -38,11 +35,18 @@ from mlflow_tracking.judge import Judge
 from mlflow_tracking.judge_prompt import PromptError
 from mlflow_tracking.preflight import PreflightError
 from mlflow_tracking.rows import DataError
+from mlflow_tracking.run_control import (
+    INTERRUPTED,
+    check_folder,
+    journal_to_resume,
+    record_in_peace,
+    resume_command,
+    stop_on_sigterm,
+)
 from mlflow_tracking.run_views import log_views
 from mlflow_tracking.totals import run_metrics, score_metrics
 from mlflow_tracking.verdict import Verdict
 
-_INTERRUPTED = "interrupted"
 _MISTAKES = (
     SettingsError,
     PromptError,
@@ -66,8 +70,12 @@ def main() -> int:
             return 0
         check_folder(arguments.journal_dir)
         experiment_id = mlflow_run.open_experiment(plan.tracking)
-        journal = _journal_to_resume(plan, experiment_id) if arguments.resume else None
-        _stop_on_sigterm()
+        journal = None
+        if arguments.resume:
+            header, tracking = plan.journal_header(), plan.tracking
+            folder, wanted = arguments.journal_dir, arguments.resume
+            journal = journal_to_resume(folder, wanted, header, tracking, experiment_id)
+        stop_on_sigterm()
         known_id = journal.path.stem if journal else None
         run_id = mlflow_run.start_run(plan.tracking, arguments.run_name, known_id)
     except _MISTAKES as mistake:
@@ -79,59 +87,15 @@ def main() -> int:
     try:
         return _judge_and_record(plan, journal, run_id, experiment_id)
     except KeyboardInterrupt:
-        _record_in_peace()
+        record_in_peace()
         stopped = "interrupted while the run was recorded"
     except (JournalError, mlflow_run.TrackingError) as fault:
         stopped = str(fault)
     mlflow_run.give_up_run(plan.tracking)
     warn(f"run_experiment: stopped: {stopped}")
     if not arguments.stock:
-        warn(f"go on with it: {_resume_command(run_id)}")
+        warn(f"go on with it: {resume_command(run_id)}")
     return 1
-
-
-def _stop_on_sigterm() -> None:
-    """A polite kill stops as Ctrl-C does: what is judged is recorded."""
-    # A script's background job ignores SIGINT, and asyncio stops cleanly at nothing else.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _interrupt)
-
-
-def _interrupt(*_: object) -> None:
-    signal.raise_signal(signal.SIGINT)
-
-
-def _record_in_peace() -> None:
-    """A second Ctrl-C must not break into the second that recording takes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _journal_to_resume(plan: Plan, experiment_id: str) -> Journal:
-    """The journal of the run to go on with, locked; raises JournalError or TrackingError."""
-    folder, wanted = plan.arguments.journal_dir, str(plan.arguments.resume)
-    if wanted == "last":
-        journals = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
-        if not journals:
-            raise JournalError(f"{folder}: no journal of a run there; start one without --resume")
-        wanted = journals[-1].stem
-    if not (folder / f"{wanted}.jsonl").is_file():
-        raise JournalError(f"{folder}: no journal of run {wanted}; --resume takes an id or 'last'")
-    mlflow_run.check_run(plan.tracking, wanted, experiment_id)
-    return Journal(folder / f"{wanted}.jsonl", plan.journal_header())
-
-
-def check_folder(folder: Path) -> None:
-    """Raises JournalError unless files can be kept in `folder`, which is made if need be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(8192))  # a full disk shows here
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        cause = error.strerror or str(error)
-        raise JournalError(f"--journal-dir {folder}: {cause}; name another folder") from None
 
 
 def _judge_and_record(plan: Plan, resumed: Journal | None, run_id: str, experiment_id: str) -> int:
@@ -160,7 +124,7 @@ def _judge_and_record(plan: Plan, resumed: Journal | None, run_id: str, experime
             mlflow_run.log_evaluation(dataset, judge)
         table = mlflow_run.results_table(plan.data, verdicts)
         mlflow_run.log_results(table, metrics, None if plan.arguments.stock else journal.path)
-        if stopped != _INTERRUPTED:  # that is to stop at once; a resumed run makes the views
+        if stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
             log_views(run_id, plan.data, verdicts, metrics, judge, plan.arguments.traces, warn)
         mlflow_run.end_run(complete=not stopped)
     journal.close()
@@ -181,8 +145,8 @@ def _judge(plan: Plan, judge: JudgeConnection) -> tuple[str, float, int]:
             on_verdict=progress,
         )
     except KeyboardInterrupt:
-        _record_in_peace()
-        stopped = _INTERRUPTED
+        record_in_peace()
+        stopped = INTERRUPTED
     except (ServerGone, JournalError) as fault:
         stopped = str(fault)
     progress.close()
@@ -208,19 +172,9 @@ def _report(
         warn(f"run_experiment: stopped: {stopped}")
     if (missing or stopped) and not plan.arguments.stock:
         what = f"the {missing} rows that have no verdict" if missing else "it"
-        warn(f"go on with {what}: {_resume_command(run_id)}")
+        warn(f"go on with {what}: {resume_command(run_id)}")
     # As a quotient: 0.55 * 100 is more than 55.
     return 1 if stopped or (total - missing) / total < plan.arguments.min_scored else 0
-
-
-def _resume_command(run_id: str) -> str:
-    """This very command, with --resume."""
-    words, skip = [], False
-    for word in sys.argv[1:]:
-        if not skip and not word.startswith("--resume"):
-            words.append(word)
-        skip = word == "--resume"
-    return shlex.join(["python", sys.argv[0], *words, "--resume", run_id])
 
 
 if __name__ == "__main__":
