@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -Eeuo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-PYTHON_FILES := llm_client mlflow_tracking vllm_server screenshots tests
+PYTHON_FILES := llm_client mlflow_tracking vllm_server screenshots benchmarks tests
 # Anything for the experiment: make run ARGS='--limit 4'
 ARGS ?=
 

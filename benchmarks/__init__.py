@@ -1,0 +1,1 @@
+"""Everything that measures speed; run by hand, never by a test."""
