@@ -8,7 +8,7 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +43,16 @@ class DataSet:
     rows: tuple[Row, ...]
 
 
-def load_rows(path: Path, encoding: str = "utf-8", limit: int | None = None) -> DataSet:
-    """Read the CSV at `path`; raises DataError, which names the file and the line."""
+def load_rows(
+    path: Path,
+    encoding: str = "utf-8",
+    limit: int | None = None,
+    needs: Sequence[str] = (QUESTION, ANSWER),
+) -> DataSet:
+    """Read the CSV at `path`; raises DataError, which names the file and the line.
+
+    `needs` are the columns that the file must have; a row without the column ANSWER has ''.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -55,7 +63,7 @@ def load_rows(path: Path, encoding: str = "utf-8", limit: int | None = None) -> 
     # The default refuses answers of more than 131,072 characters. The limit is the whole process's:
     # a lower one breaks imports, which read their packages' file lists as CSV.
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-    delimiter = _delimiter(path, text)
+    delimiter = _delimiter(path, text, needs)
     rows = tuple(_read(path, text, delimiter, limit))
     if not rows:
         raise DataError(f"{path}: has no rows below its header")
@@ -92,15 +100,15 @@ def _hint(data: bytes) -> str:
     return "; save it as UTF-8 or name its encoding with --encoding"
 
 
-def _delimiter(path: Path, text: str) -> str:
+def _delimiter(path: Path, text: str, needs: Sequence[str]) -> str:
     for delimiter in _DELIMITERS:
         header = _header(text, delimiter)
-        if QUESTION in header and ANSWER in header:
+        if all(name in header for name in needs):
             return delimiter
     header = _header(text, ",")
     if not any(header):
-        raise DataError(f"{path}: is empty; its first line must name {QUESTION},{ANSWER}")
-    missing = " and ".join(name for name in (QUESTION, ANSWER) if name not in header)
+        raise DataError(f"{path}: is empty; its first line must name {','.join(needs)}")
+    missing = " and ".join(name for name in needs if name not in header)
     found = ", ".join(header)
     raise DataError(f"{path}:1: no column {missing}; it has {_brief(found)}")
 
@@ -148,4 +156,5 @@ def _row(path: Path, number: int, line: int, header: list[str], fields: list[str
         )
     columns = dict(zip(header, fields, strict=True))
     reference = columns.get(REFERENCE, "")
-    return Row(number, line, columns[QUESTION], columns[ANSWER], reference.strip(), columns)
+    answer = columns.get(ANSWER, "")
+    return Row(number, line, columns[QUESTION], answer, reference.strip(), columns)
