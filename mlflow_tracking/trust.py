@@ -57,7 +57,7 @@ class Evidence:
     flips: Estimate | None = None  # the worst of the ways in which rows were repeated
     shifts: Mapping[str, Estimate] = field(
         default_factory=dict
-    )  # by the key of the probe in bias_probes.py
+    )  # by probe
     injection: Estimate | None = None  # mean shift of wrong answers by attacks
     length_excess: Estimate | None = None
     scores: Sequence[int] = ()  # the whole scores that it gave to the graded rows
