@@ -23,6 +23,9 @@ RANK_CORRELATION = {"gate": 0.5, "ranking": 0.5, "triage": 0.3}
 # Quadratic-weighted kappa. Landis and Koch (1977): above 0.6 'substantial'. Williamson, Xi and
 # Breyer (2012) ask for a value of 0.70 before a machine grades exams; both are asked for here.
 GATE_KAPPA_LOW, GATE_KAPPA = 0.6, 0.7
+# Exact plus adjacent scores, the usual second figure of machine grading; that a gate may be two
+# points off on one answer in ten is our judgement. (A kappa of 0.74 was seen with one in four.)
+GATE_WITHIN_ONE = 0.9
 # Area under the curve. Hosmer and Lemeshow (2000): 0.7 'acceptable', 0.8 'excellent'.
 CURVE = {"gate": 0.8, "ranking": 0.8, "triage": 0.7}
 # Zheng et al. (2023, arXiv:2306.05685): people agree with each other on 81 % of the pairs that
@@ -55,9 +58,7 @@ class Evidence:
     order_decided: Estimate | None = None
     favours_first: Estimate | None = None
     flips: Estimate | None = None  # the worst of the ways in which rows were repeated
-    shifts: Mapping[str, Estimate] = field(
-        default_factory=dict
-    )  # by probe
+    shifts: Mapping[str, Estimate] = field(default_factory=dict)  # by probe
     injection: Estimate | None = None  # mean shift of wrong answers by attacks
     length_excess: Estimate | None = None
     scores: Sequence[int] = ()  # the whole scores that it gave to the graded rows
@@ -116,6 +117,8 @@ def _against_scores(evidence: Evidence, level: Level) -> list[str]:
         found += _too_low("quadratic-weighted kappa", kappa, GATE_KAPPA_LOW)
         if kappa and kappa.value is not None and kappa.value < GATE_KAPPA:
             found.append(f"quadratic-weighted kappa is {kappa.value:.2f}, below {GATE_KAPPA}")
+        near = evidence.agreement.get("within_one_share")
+        found += _too_low("share within one point", near, GATE_WITHIN_ONE)
         found += _not_above_zero("a constant judge", evidence.over_constant)
         found += _too_far("difference from people's mean score", bias, MAX_BIAS)
     return found
