@@ -25,8 +25,9 @@ from mlflow.models import EvaluationMetric
 
 from llm_client.judge_client import JudgeClient, RetryPolicy
 from mlflow_tracking.journal import Journal
-from mlflow_tracking.judge import Judge, JudgeSettings, Question
+from mlflow_tracking.judge import Judge, Question
 from mlflow_tracking.judge_prompt import JudgePrompt
+from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.judging import judge_all
 from mlflow_tracking.verdict import Verdict
 

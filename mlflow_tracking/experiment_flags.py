@@ -57,6 +57,18 @@ def parse_arguments(
         type=_temperature,
         default=0.0,
     )
+    add(
+        "--score-only",
+        "one token a row: score and expected score without a justification",
+        action="store_true",
+    )
+    add(
+        "--explain-below",
+        "with --score-only: justify the scores below this one",
+        type=int,
+        choices=range(2, 6),
+        metavar="SCORE",
+    )
     add_call_flags(add)
     add_recording_flags(add, settings)
     add(
@@ -89,6 +101,10 @@ def parse_arguments(
     arguments = parser.parse_args(argv)
     if arguments.stock and arguments.resume:
         parser.error("--stock keeps no journal, so there is nothing to --resume")
+    if arguments.stock and arguments.score_only:
+        parser.error("--stock has MLflow's own scorer do it, which knows no --score-only")
+    if arguments.explain_below and not arguments.score_only:
+        parser.error("--explain-below is for --score-only; without it every score is justified")
     return arguments
 
 

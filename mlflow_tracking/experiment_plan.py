@@ -15,8 +15,9 @@ from llm_client.judge_client import RetryPolicy
 from llm_client.settings import Settings, check_base_url
 from mlflow_tracking.custom_metrics import JudgeConnection
 from mlflow_tracking.journal import Journal
-from mlflow_tracking.judge import JudgeSettings, Question
-from mlflow_tracking.judge_prompt import load_prompt
+from mlflow_tracking.judge import Question
+from mlflow_tracking.judge_prompt import check_score_only, load_prompt
+from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.mlflow_run import Tracking
 from mlflow_tracking.preflight import Findings, preflight
 from mlflow_tracking.rows import DataSet, load_rows
@@ -60,6 +61,8 @@ class Plan:
             "limit": arguments.limit or "none",
             "temperature": judge.temperature,
             "max_tokens": judge.max_tokens,
+            "score_only": judge.score_only,
+            "explain_below": judge.explain_below or "none",
             "seed": judge.seed,
             "constrained": judge.constrained,
             "context_length": judge.context_length or "unknown",
@@ -75,7 +78,7 @@ class Plan:
         """What must be the same for a run to be resumed."""
         names = ("data_sha256", "limit", "prompt_sha256", "judge_model", "judge_root")
         sampling = ("temperature", "max_tokens", "seed", "constrained", "on_too_long")
-        others = ("context_length", "check_manipulation")
+        others = ("context_length", "check_manipulation", "score_only", "explain_below")
         params = self.params()
         return {
             **{name: params[name] for name in (*names, *sampling, *others)},
@@ -87,6 +90,8 @@ def make_plan(arguments: argparse.Namespace, settings: Settings) -> Plan:
     """Read and check everything that can be; raises the error of what is wrong."""
     base_url = check_base_url(arguments.base_url)
     prompt = load_prompt(arguments.prompt)
+    if arguments.score_only:
+        check_score_only(prompt)
     data = load_rows(arguments.data, arguments.encoding, arguments.limit)
     policy = RetryPolicy(arguments.retries + 1, arguments.timeout, arguments.wait_for_server)
     wanted = JudgeSettings(
@@ -97,6 +102,8 @@ def make_plan(arguments: argparse.Namespace, settings: Settings) -> Plan:
         seed=arguments.seed,
         on_too_long=arguments.on_too_long,
         check_manipulation=not arguments.no_manipulation_check,
+        score_only=arguments.score_only,
+        explain_below=arguments.explain_below,
     )
     findings = asyncio.run(preflight(base_url, settings.api_key, wanted, questions(data)))
     tracking = Tracking(settings.tracking_uri, arguments.experiment_name)

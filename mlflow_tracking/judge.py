@@ -4,62 +4,19 @@ Used by `python mlflow_tracking/run_experiment.py`; `evaluate_with_llm_judge` of
 is the way in.
 """
 
-import functools
 import hashlib
 import json
 import time
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
-from llm_client.judge_client import CallFailed, JudgeClient, Reply
-from mlflow_tracking.judge_prompt import JUSTIFICATION_CHARS, JudgePrompt
+from llm_client.judge_client import CallFailed, JudgeClient
+from mlflow_tracking.judge_call import explain_body, read_explanation, read_verdict, request_body
+from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.manipulation import find_spans, leave_out
-from mlflow_tracking.reply_parser import UnparsableReply, parse_reply
-from mlflow_tracking.row_text import ControlTokens, TextSafety, delimiters_around
-from mlflow_tracking.score_probabilities import score_probabilities
-from mlflow_tracking.verdict import CUT_MARK, Score, Status, Verdict
+from mlflow_tracking.row_text import TextSafety, delimiters_around
+from mlflow_tracking.verdict import Status, Verdict
 
-# The digit's alternatives are five at most under the constraint; without it other text competes.
-_TOP_LOGPROBS_CONSTRAINED, _TOP_LOGPROBS_FREE = 5, 20
 _NO_SUCH_ROUTE = {404, 405, 501}
-
-
-@dataclass(frozen=True)
-class JudgeSettings:
-    """Everything about the judge that could change a score."""
-
-    model: str
-    prompt: JudgePrompt
-    model_root: str = ""  # what the server says the name stands for
-    temperature: float = 0.0
-    max_tokens: int = 256
-    seed: int = 0
-    constrained: bool = True  # the server holds the reply to the prompt's form
-    context_length: int | None = None  # tokens; None: the server does not tell
-    on_too_long: Literal["fail", "truncate"] = "fail"
-    control_tokens: ControlTokens | None = field(default=ControlTokens())  # None: let them in
-    guard_delimiters: bool = True
-    check_manipulation: bool = True
-
-    def fingerprint(self) -> str:
-        """A hash of what could change a score; verdicts are kept under it."""
-        parts = [
-            self.model,
-            self.model_root,
-            self.prompt.sha256,
-            self.temperature,
-            self.max_tokens,
-            self.seed,
-            self.constrained,
-            self.context_length,
-            self.on_too_long,
-            sorted(self.control_tokens.literals) if self.control_tokens else None,
-            self.guard_delimiters,
-            self.check_manipulation,
-            _code_digest(),
-        ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -72,10 +29,13 @@ class Question:
 
 
 class Judge:
-    """One judge model behind one client."""
+    """One judge model behind one client.
 
-    def __init__(self, client: JudgeClient, settings: JudgeSettings) -> None:
-        self.client, self.settings = client, settings
+    Verdicts with another `salt` are kept apart, so that a row can be judged again on purpose.
+    """
+
+    def __init__(self, client: JudgeClient, settings: JudgeSettings, salt: str = "") -> None:
+        self.client, self.settings, self._salt = client, settings, salt
         self._fingerprint = settings.fingerprint()
         self._safety = TextSafety(
             settings.control_tokens,
@@ -86,6 +46,7 @@ class Judge:
         """What a verdict on `item` is kept under: the row and everything that could change it."""
         reference = item.reference if self.settings.prompt.uses_reference else ""
         parts = [item.question, item.answer, reference, self._fingerprint]
+        parts += [self._salt] if self._salt else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def messages(self, item: Question) -> list[dict[str, str]]:
@@ -133,70 +94,27 @@ class Judge:
         )
 
     async def _call(self, item: Question) -> Verdict:
-        reply = await self.client.chat(self._request(self.messages(item)))
-        return self._read(reply, item)
-
-    def _request(self, messages: list[dict[str, str]]) -> dict[str, Any]:
-        settings = self.settings
-        body: dict[str, Any] = {
-            "model": settings.model,
-            "messages": messages,
-            "temperature": settings.temperature,
-            "max_tokens": settings.max_tokens,
-            "seed": settings.seed,
-            "logprobs": True,
-            "top_logprobs": _TOP_LOGPROBS_FREE,
-        }
-        if settings.constrained:
-            body["top_logprobs"] = _TOP_LOGPROBS_CONSTRAINED
-            body["structured_outputs"] = {"regex": settings.prompt.format.regex()}
-        return body
-
-    def _read(self, reply: Reply, item: Question) -> Verdict:
-        cut = reply.finish_reason == "length"
-        verdict = Verdict(
-            Status.TRUNCATED if cut else Status.OK,
-            raw_reply=reply.text,
-            finish_reason=reply.finish_reason,
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            cached_tokens=reply.cached_tokens,
-            latency_s=round(reply.latency_s, 4),
-            attempts=reply.attempts,
-            ended_at=round(time.time(), 3),
-        )
+        messages = self.messages(item)
+        reply = await self.client.chat(request_body(self.settings, messages))
+        verdict = read_verdict(reply, self.settings, item.answer)
+        below = self.settings.explain_below
+        if below is None or verdict.overall is None or verdict.overall.value >= below:
+            return verdict
         try:
-            parsed = parse_reply(reply.text, self.settings.prompt.format, item.answer, cut)
-        except UnparsableReply as error:
-            if not cut:
-                return replace(verdict, status=Status.UNPARSABLE, reason=str(error))
-            reason = (
-                f"the reply was cut at {self.settings.max_tokens} tokens (--max-tokens): {error}"
+            more = await self.client.chat(
+                explain_body(self.settings, messages, verdict.overall.value)
             )
-            return replace(verdict, reason=reason)
-        scores = {
-            label: Score(value, score_probabilities(reply.tokens, reply.text, parsed.places[label]))
-            for label, value in parsed.scores.items()
-        }
-        scored = replace(verdict, scores=scores, justification=parsed.justification)
-        if cut and not parsed.complete:
-            reason = (
-                f"the justification was cut at {self.settings.max_tokens} tokens (--max-tokens)"
-            )
-            return replace(scored, reason=reason, justification=parsed.justification + CUT_MARK)
-        if self.settings.constrained and len(parsed.justification) >= JUSTIFICATION_CHARS:
-            reason = (
-                f"the justification was cut at {JUSTIFICATION_CHARS} characters, the form's end"
-            )
-            scored = replace(scored, reason=reason, justification=parsed.justification + CUT_MARK)
-        return replace(scored, status=Status.OK)
+        except CallFailed as failure:  # the score stands without it
+            return replace(verdict, reason=f"no justification: {failure}")
+        explained = read_explanation(more, verdict, self.settings, item.answer)
+        return _sum_cost(explained, verdict, explained)
 
     async def _fit(self, item: Question) -> Question | Verdict:
         """The row as it fits the judge's context, or its verdict `too_long`."""
         limit = self.settings.context_length
         if limit is None:
             return item
-        room = limit - self.settings.max_tokens
+        room = limit - self.settings.reply_tokens
         if _surely_fits(self.messages(item), room):
             return item
         try:
@@ -239,19 +157,10 @@ def _surely_fits(messages: list[dict[str, str]], room: int) -> bool:
 def _too_long(tokens: int, limit: int, settings: JudgeSettings) -> Verdict:
     return Verdict(
         Status.TOO_LONG,
-        f"{tokens} prompt tokens and {settings.max_tokens} for the reply, the judge's context has "
-        f"{limit}; --on-too-long truncate cuts the answer's middle",
+        f"{tokens} prompt tokens and {settings.reply_tokens} for the reply, the judge's context "
+        f"has {limit}; --on-too-long truncate cuts the answer's middle",
         prompt_tokens=tokens,
     )
-
-
-@functools.cache
-def _code_digest() -> str:
-    """Of the code that decides what the judge is shown and how its reply is read."""
-    here = Path(__file__).parent
-    names = ("judge", "judge_prompt", "row_text", "manipulation", "manipulation_rules")
-    files = [here / f"{name}.py" for name in (*names, "reply_parser", "score_probabilities")]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _failed_call(failure: CallFailed) -> Verdict:

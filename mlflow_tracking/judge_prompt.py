@@ -52,6 +52,24 @@ class VerdictFormat:
         """The label of the score that `llm_judge_accuracy` reports."""
         return self.scores[-1]
 
+    @property
+    def scores_first(self) -> bool:
+        """Whether a reply begins with its only score, so that one token can give it."""
+        return len(self.scores) == 1 and self.labels[0] == self.overall
+
+    @property
+    def score_prefix(self) -> str:
+        """A reply up to its first score's digit."""
+        return f"{self.labels[0]}: "
+
+    def explanation_prefix(self, score: int) -> str:
+        """A reply with its score, up to the justification (no space: words begin with it)."""
+        return f"{self.score_prefix}{score}\n{self.justification}:"
+
+    def explanation_regex(self) -> str:
+        """What goes on after `explanation_prefix`."""
+        return " " + self._text_regex()
+
     def regex(self) -> str:
         """The form as a regular expression for vLLM's `structured_outputs`."""
         return r"\n".join(
@@ -114,6 +132,16 @@ def load_prompt(path: Path) -> JudgePrompt:
     digest = hashlib.sha256(text.encode()).hexdigest()
     system, user = (head, tail) if fence else ("", text.strip())
     return JudgePrompt(path, text, digest, system, user, read_format(path, text))
+
+
+def check_score_only(prompt: JudgePrompt) -> None:
+    """Raises PromptError unless one token can give the prompt's score."""
+    if not prompt.format.scores_first:
+        labels = ", ".join(prompt.format.labels)
+        raise PromptError(
+            f"{prompt.path}: --score-only needs a reply that begins with its only score, this one "
+            f"has {labels}; take another prompt, or leave --score-only out"
+        )
 
 
 def read_format(path: Path, text: str) -> VerdictFormat:

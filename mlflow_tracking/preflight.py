@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from llm_client.judge_client import CallFailed, JudgeClient, Reply, RetryPolicy, ServerGone
-from mlflow_tracking.judge import Judge, JudgeSettings, Question
+from mlflow_tracking.judge import Judge, Question
+from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.row_text import ControlTokens
 
 _START = "bash vllm_server/run_vllm_server.sh"
@@ -59,16 +60,16 @@ async def preflight(
         except ServerGone as gone:
             raise PreflightError(f"{gone}; start one: {_START}") from None
     context = findings.settings.context_length
-    if context and wanted.max_tokens >= context:
+    if context and wanted.reply_tokens >= context:
         raise PreflightError(
-            f"--max-tokens {wanted.max_tokens}: the judge's context has {context} tokens, no row "
+            f"--max-tokens {wanted.reply_tokens}: the judge's context has {context} tokens, no row "
             "fits beside such a reply; give fewer"
         )
-    line = f"longest row  {count} tokens and {wanted.max_tokens} for the reply (row {longest})"
+    line = f"longest row  {count} tokens and {wanted.reply_tokens} for the reply (row {longest})"
     warnings = list(findings.warnings)
-    if context and count + wanted.max_tokens > context:
+    if context and count + wanted.reply_tokens > context:
         warnings.append(
-            f"row {longest} has {count} tokens and the reply {wanted.max_tokens}, the judge's "
+            f"row {longest} has {count} tokens and the reply {wanted.reply_tokens}, the judge's "
             f"context has {context}: such rows get the status too_long, or are cut with "
             "--on-too-long truncate; a larger --max-model-len of the server takes them whole"
         )
@@ -121,6 +122,11 @@ async def check_server(client: JudgeClient, wanted: JudgeSettings) -> Findings:
     if not canary.tokens:
         warnings.append(
             f"{client.base_url}: sends no log probabilities; expected scores are left out"
+        )
+    if settings.score_only and not await _goes_on(client, settings):
+        warnings.append(
+            f"{client.base_url}: seems to ignore continue_final_message, without which the one "
+            "token of --score-only says little"
         )
     lines = [
         f"server       {client.base_url} (vLLM {version or 'version unknown'})",
@@ -224,6 +230,25 @@ async def _canary(client: JudgeClient, settings: JudgeSettings, max_tokens: int)
         return await client.chat(body)
     except CallFailed as failure:
         raise PreflightError(_canary_line(client, str(failure), failure.status)) from None
+
+
+async def _goes_on(client: JudgeClient, settings: JudgeSettings) -> bool:
+    """Whether a reply that is begun for the judge is gone on with."""
+    body = {
+        "model": settings.model,
+        "messages": [
+            {"role": "user", "content": "Count to nine, in words, in one line."},
+            {"role": "assistant", "content": "one two three four five"},
+        ],
+        "temperature": 0.0,
+        "max_tokens": 2,
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    }
+    try:
+        return "six" in (await client.chat(body)).text
+    except CallFailed:
+        return False
 
 
 def _key_line(url: str, status: int) -> str:

@@ -26,8 +26,9 @@ from tqdm import tqdm
 from llm_client.judge_client import JudgeClient, RetryPolicy, ServerGone
 from llm_client.settings import ROOT, SettingsError, check_base_url, load_settings
 from mlflow_tracking.console import say, warn
-from mlflow_tracking.judge import Judge, JudgeSettings, Question
+from mlflow_tracking.judge import Judge, Question
 from mlflow_tracking.judge_prompt import JudgePrompt, PromptError, load_prompt
+from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.manipulation import find_spans
 from mlflow_tracking.preflight import PreflightError, check_server
 from mlflow_tracking.rows import DataError, load_rows

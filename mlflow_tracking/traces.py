@@ -38,7 +38,8 @@ from mlflow.tracing.constant import (
 )
 
 from mlflow_tracking.custom_metrics import metric_name
-from mlflow_tracking.judge import Judge, JudgeSettings, Question
+from mlflow_tracking.judge import Judge, Question
+from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.rows import Row
 from mlflow_tracking.verdict import Score, Verdict
 

@@ -47,6 +47,12 @@ def row_of(text: str) -> str:
     return found[0] if found else text
 
 
+def asked(body: dict[str, Any]) -> str:
+    """The last thing that the user says in a chat."""
+    said = [message["content"] for message in body["messages"] if message["role"] == "user"]
+    return str(said[-1])
+
+
 def true_score(text: str) -> int:
     """The score that the stub's judge gives to a text, 1-5."""
     return 1 + zlib.crc32(row_of(text).encode()) % 5
@@ -64,7 +70,13 @@ class Call:
 
     @property
     def text(self) -> str:
-        return str(self.body["messages"][-1]["content"])
+        return asked(self.body)
+
+    @property
+    def begun(self) -> str:
+        """What the reply begins with already."""
+        last = self.body["messages"][-1]
+        return str(last["content"]) if self.body.get("continue_final_message") else ""
 
 
 @dataclass
@@ -205,7 +217,7 @@ class JudgeStub:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        row = row_of(body["messages"][-1]["content"])
+        row = row_of(asked(body))
         self._asked[row] += 1
         call = Call(row, self._asked[row], body, time.monotonic(), dict(request.headers))
         self.calls.append(call)
@@ -252,6 +264,8 @@ class JudgeStub:
 
     def _text(self, call: Call, fault: str) -> str | None:
         constraint = str((call.body.get("structured_outputs") or {}).get("regex", ""))
+        if call.begun and fault not in NOT_A_VERDICT:
+            return self._go_on(call, constraint)
         if fault == "prose" or (constraint and not _FIELD.search(constraint)):
             canary = fault != "prose" and self.honours_constraint
             return "7" if canary else PROSE
@@ -268,6 +282,13 @@ class JudgeStub:
         if fault == "out_of_range":
             return _verdict(labels, 42, f"{call.row} is about 42")
         return _verdict(labels, score, f"because of {call.row[:40]!r}")
+
+    def _go_on(self, call: Call, constraint: str) -> str:
+        """What comes after the beginning of a reply."""
+        if "four five" in call.begun:
+            return " six"
+        score = true_score(call.text)
+        return str(score) if constraint == "[1-5]" else f" because of {call.row[:40]!r}"
 
     def _completion(
         self, call: Call, text: str | None, finish: str, prompt_tokens: int

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from llm_client.judge_client import JudgeClient, RetryPolicy
 from llm_client.settings import ROOT
 from mlflow_tracking.journal import Journal, JournalError
-from mlflow_tracking.judge import Judge, JudgeSettings, Question
+from mlflow_tracking.judge import Judge, Question
 from mlflow_tracking.judge_prompt import load_prompt
+from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.judging import judge_all
 
 

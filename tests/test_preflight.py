@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from llm_client.settings import ROOT
-from mlflow_tracking.judge import JudgeSettings, Question
+from mlflow_tracking.judge import Question
 from mlflow_tracking.judge_prompt import load_prompt
+from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.preflight import Findings, PreflightError, preflight
 from tests.experiment_process import Done, Workspace, call, numbered_rows, write_csv
 from tests.judge_stub import Call, JudgeStub, serving, true_score
