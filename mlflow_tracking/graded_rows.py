@@ -7,7 +7,6 @@ The kind of file is found from its columns: `inputs,predictions,human_score` (or
 `inputs,answer_a,answer_b,winner`. `targets` (a reference) and `human_feedback` are optional.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,12 +19,17 @@ from mlflow_tracking.graded_cells import (
     read_winner,
     shown,
 )
-from mlflow_tracking.rows import ANSWER, QUESTION, DataError, DataSet, Row, load_rows
+from mlflow_tracking.graded_columns import (
+    ANSWER_A,
+    ANSWER_B,
+    FEEDBACK,
+    GRADE,
+    WINNER,
+    is_paired,
+    rater_columns,
+)
+from mlflow_tracking.rows import QUESTION, DataError, DataSet, Row, load_rows
 from mlflow_tracking.verdict import SCALE
-
-GRADE, FEEDBACK = "human_score", "human_feedback"
-ANSWER_A, ANSWER_B, WINNER = "answer_a", "answer_b", "winner"
-_SCORED, _PAIRED = (QUESTION, ANSWER, GRADE), (QUESTION, ANSWER_A, ANSWER_B, WINNER)
 
 
 @dataclass(frozen=True)
@@ -88,44 +92,12 @@ def load_graded(
     """
     data = load_rows(path, encoding, limit, needs=(QUESTION,))
     header = list(data.rows[0].columns)
-    if _is_paired(path, header):
+    if is_paired(path, header):
         return GradedPairs(data, tuple(_pair(path, row) for row in data.rows))
-    raters = _raters(path, header)
+    raters = rater_columns(path, header)
     if raters:
         return _rated(data, raters, single=GRADE in header)
     return _labelled_or_scored(data)
-
-
-def _is_paired(path: Path, header: list[str]) -> bool:
-    lacking = [name for name in _PAIRED if name not in header]
-    scored = ANSWER in header and any(re.fullmatch(rf"{GRADE}(_\d+)?", name) for name in header)
-    if not lacking and scored:
-        raise DataError(
-            f"{path}:1: has the columns of scored answers and of pairs; split it into two files"
-        )
-    if lacking and not scored and (ANSWER_A in header or ANSWER_B in header):
-        raise DataError(_no_column(path, lacking, header, _PAIRED))
-    return not lacking
-
-
-def _raters(path: Path, header: list[str]) -> tuple[str, ...]:
-    """The columns of several raters, by their number; raises DataError if nobody graded."""
-    numbered = {int(name.rsplit("_", 1)[1]): name for name in header if _is_rater(name)}
-    lacking = [name for name in _SCORED if name not in header]
-    if numbered and GRADE in lacking:
-        lacking.remove(GRADE)
-    if lacking:
-        raise DataError(_no_column(path, lacking, header, _SCORED))
-    return tuple(numbered[number] for number in sorted(numbered))
-
-
-def _is_rater(name: str) -> bool:
-    return re.fullmatch(rf"{GRADE}_[0-9]+", name) is not None
-
-
-def _no_column(path: Path, lacking: list[str], header: list[str], needs: tuple[str, ...]) -> str:
-    names = shown(", ".join(header), 200)
-    return f"{path}:1: no column {' and '.join(lacking)}; it has {names}, needs {','.join(needs)}"
 
 
 def _rated(data: DataSet, raters: tuple[str, ...], single: bool) -> GradedData:

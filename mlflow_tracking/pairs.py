@@ -44,6 +44,34 @@ def prefer_by_scores(
     ]
 
 
+def prefer_the_longer(answers_a: Sequence[str], answers_b: Sequence[str]) -> list[Winner]:
+    """What a judge prefers that looks only at length."""
+    return [
+        "a" if len(a) > len(b) else "b" if len(b) > len(a) else "tie"
+        for a, b in zip(answers_a, answers_b, strict=True)
+    ]
+
+
+def over_length(
+    judge: Sequence[Winner | None],
+    human: Sequence[Winner],
+    answers_a: Sequence[str],
+    answers_b: Sequence[str],
+    seed: int = 0,
+) -> Estimate:
+    """Accuracy of the judge less that of preferring the longer answer, on the same pairs.
+
+    People prefer longer answers more often than not, so that 0.5 is too low a bar.
+    """
+    longer = prefer_the_longer(answers_a, answers_b)
+    won = [
+        float(ours == truth) - float(rival == truth)
+        for ours, truth, rival in zip(judge, human, longer, strict=True)
+        if ours is not None and truth != "tie"
+    ]
+    return mean_estimate(won, seed=seed)
+
+
 def pair_agreement(judge: Sequence[Winner | None], human: Sequence[Winner]) -> PairAgreement:
     """Pairs without a verdict (None) are left out. Human ties have no winner to be right about.
 

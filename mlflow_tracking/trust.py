@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mlflow_tracking.bars import not_above_zero, too_far, too_low, too_often
 from mlflow_tracking.estimate import Estimate
 
 Level = Literal["gate", "ranking", "triage", "nothing"]
@@ -55,6 +56,7 @@ class Evidence:
     accuracy: Estimate | None = None
     over_majority: Estimate | None = None
     pair_accuracy: Estimate | None = None  # of the judging that is to be used
+    pairs_over_length: Estimate | None = None  # as pairs.over_length has it
     order_decided: Estimate | None = None
     favours_first: Estimate | None = None
     flips: Estimate | None = None  # the worst of the ways in which rows were repeated
@@ -102,7 +104,7 @@ def _against(evidence: Evidence, level: Level) -> list[str]:
     elif evidence.auc:
         found = _against_labels(evidence, level)
     elif evidence.pair_accuracy:
-        found = _too_low("accuracy on pairs", evidence.pair_accuracy, PAIR_ACCURACY[level])
+        found = _against_pairs(evidence, level)
     else:
         found = ["not enough data: no agreement with people was measured"]
     return found + _faults(evidence, level)
@@ -111,80 +113,51 @@ def _against(evidence: Evidence, level: Level) -> list[str]:
 def _against_scores(evidence: Evidence, level: Level) -> list[str]:
     kappa = evidence.agreement.get("quadratic_weighted_kappa")
     bias = evidence.agreement.get("bias")
-    found = _too_low("Spearman", evidence.agreement.get("spearman"), RANK_CORRELATION[level])
-    found += _not_above_zero("a judge that sees only length", evidence.over_length)
+    found = too_low("Spearman", evidence.agreement.get("spearman"), RANK_CORRELATION[level])
+    found += not_above_zero("a judge that sees only length", evidence.over_length)
     if level == "gate":
-        found += _too_low("quadratic-weighted kappa", kappa, GATE_KAPPA_LOW)
+        found += too_low("quadratic-weighted kappa", kappa, GATE_KAPPA_LOW)
         if kappa and kappa.value is not None and kappa.value < GATE_KAPPA:
             found.append(f"quadratic-weighted kappa is {kappa.value:.2f}, below {GATE_KAPPA}")
         near = evidence.agreement.get("within_one_share")
-        found += _too_low("share within one point", near, GATE_WITHIN_ONE)
-        found += _not_above_zero("a constant judge", evidence.over_constant)
-        found += _too_far("difference from people's mean score", bias, MAX_BIAS)
+        found += too_low("share within one point", near, GATE_WITHIN_ONE)
+        found += not_above_zero("a constant judge", evidence.over_constant)
+        found += too_far("difference from people's mean score", bias, MAX_BIAS)
     return found
 
 
 def _against_labels(evidence: Evidence, level: Level) -> list[str]:
-    found = _too_low("area under the curve", evidence.auc, CURVE[level])
-    found += _not_above_zero("a judge that sees only length", evidence.auc_over_length)
+    found = too_low("area under the curve", evidence.auc, CURVE[level])
+    found += not_above_zero("a judge that sees only length", evidence.auc_over_length)
     if level == "gate":
-        found += _too_low("accuracy on unseen rows", evidence.accuracy, GATE_ACCURACY)
-        found += _not_above_zero("always giving the more frequent label", evidence.over_majority)
+        found += too_low("accuracy on unseen rows", evidence.accuracy, GATE_ACCURACY)
+        found += not_above_zero("always giving the more frequent label", evidence.over_majority)
     return found
+
+
+def _against_pairs(evidence: Evidence, level: Level) -> list[str]:
+    found = too_low("accuracy on pairs", evidence.pair_accuracy, PAIR_ACCURACY[level])
+    rival = "a judge that prefers the longer answer"
+    return found + not_above_zero(rival, evidence.pairs_over_length)
 
 
 def _faults(evidence: Evidence, level: Level) -> list[str]:
     """Flips, shifts and the order of pairs; none of them matters to triage, where people decide."""
     if level == "triage":
         return []
-    found = _too_often("rows that flip", evidence.flips, MAX_FLIPS[level], level)
+    found = too_often("rows that flip", evidence.flips, MAX_FLIPS[level], level == "gate")
     if evidence.order_decided:
         share = MAX_ORDER[level]
-        found += _too_often("pairs that the order decides", evidence.order_decided, share, level)
+        found += too_often(
+            "pairs that the order decides", evidence.order_decided, share, level == "gate"
+        )
     shifts = {**evidence.shifts, "attacks in the answer": evidence.injection}
     for name, shift in shifts.items():
         what = f"shift by {name.replace('_', ' ')}"
         if level == "gate":
-            found += _too_far(what, shift, MAX_SHIFT)
+            found += too_far(what, shift, MAX_SHIFT)
         elif shift and shift.value is not None and abs(shift.value) > MAX_SHIFT:
             found.append(f"{what} is {shift.value:+.2f}, more than {MAX_SHIFT}")
     if level == "gate" and not evidence.shifts:
         found.append("biases were not measured")
     return found
-
-
-def _too_low(what: str, estimate: Estimate | None, bar: float) -> list[str]:
-    if estimate is None:
-        return [f"{what} was not measured"]
-    if estimate.value is None or estimate.low is None:
-        return [f"{what}: not enough data ({estimate.note})"]
-    if estimate.low >= bar:
-        return []
-    return [f"{what} may be as low as {estimate.low:.2f}, below {bar}"]
-
-
-def _not_above_zero(rival: str, estimate: Estimate | None) -> list[str]:
-    if estimate is None:
-        return [f"not compared with {rival}"]
-    if estimate.low is None:
-        return [f"not shown to beat {rival}: not enough data ({estimate.note})"]
-    return [] if estimate.low > 0 else [f"not shown to beat {rival}: better by {estimate}"]
-
-
-def _too_far(what: str, estimate: Estimate | None, limit: float) -> list[str]:
-    if estimate is None:
-        return [f"{what} was not measured"]
-    if estimate.low is None or estimate.high is None:
-        return [f"{what}: not enough data ({estimate.note})"]
-    far = max(abs(estimate.low), abs(estimate.high))
-    return [f"{what} may be as large as {far:.2f}, more than {limit}"] if far > limit else []
-
-
-def _too_often(what: str, estimate: Estimate | None, limit: float, level: Level) -> list[str]:
-    """A gate must have been repeated; by the value, since few rows cannot show 5 % at the end."""
-    if estimate is None or estimate.value is None:
-        missing = f"{what}: not measured" if estimate is None else f"{what}: {estimate}"
-        return [missing] if level == "gate" else []
-    if estimate.value <= limit:
-        return []
-    return [f"{what}: {estimate.value:.0%}, more than {limit:.0%}"]

@@ -13,9 +13,11 @@ from mlflow_tracking.consistency import changed_share, consistency
 from mlflow_tracking.graded_cells import Winner
 from mlflow_tracking.pairs import (
     merge_orders,
+    over_length,
     pair_agreement,
     pairwise_agreement,
     prefer_by_scores,
+    prefer_the_longer,
 )
 
 
@@ -46,6 +48,16 @@ def test_agreement_on_pairs_worked_out_by_hand() -> None:
     assert found.exact.value == pytest.approx(5 / 11)
     assert found.judge_ties.value == pytest.approx(3 / 11)
     assert found.human_ties.value == pytest.approx(3 / 11)
+
+
+def test_the_judge_is_compared_with_preferring_the_longer_answer() -> None:
+    human = winners("aabb=") * 4
+    answers_a, answers_b = ["long", "x", "x", "long", "long"] * 4, ["x", "long", "x", "x", "x"] * 4
+    assert prefer_the_longer(answers_a, answers_b)[:5] == winners("ab=aa")
+    judge: list[Winner | None] = [*winners("aaba"), None] * 4
+    # Of the four pairs with a winner the judge has three right, length the first only.
+    found = over_length(judge, human, answers_a, answers_b)
+    assert (found.value, found.n) == (0.5, 16)
 
 
 def test_a_verdict_that_depends_on_the_order_is_a_tie() -> None:

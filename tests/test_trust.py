@@ -22,7 +22,9 @@ from mlflow_tracking.estimate import (
     not_enough_data,
     share_estimate,
 )
+from mlflow_tracking.graded_cells import Winner
 from mlflow_tracking.paired_statistics import mean_absolute_error, spearman
+from mlflow_tracking.pairs import over_length, pair_agreement, prefer_the_longer
 from mlflow_tracking.trust import Evidence, trust
 
 ROWS = 120
@@ -194,11 +196,29 @@ def test_labels_have_levels_too(deviation: float, level: str) -> None:
 def test_pairs_have_levels_too(share: float, level: str) -> None:
     evidence = Evidence(
         pair_accuracy=share_estimate([row < share * 200 for row in range(200)]),
+        pairs_over_length=shift(0.2),
         flips=STEADY,
         shifts=ALL_STILL,
         injection=STILL,
     )
     assert trust(evidence).level == level
+
+
+def test_a_preference_for_the_longer_answer_is_worth_nothing_even_where_it_is_right() -> None:
+    long, short = ["x" * 90] * 100, ["x" * 10] * 100
+    human: list[Winner] = ["a" if pair < 90 else "b" for pair in range(100)]
+    judge = prefer_the_longer(long, short)
+    evidence = Evidence(
+        pair_accuracy=pair_agreement(judge, human).accuracy,
+        pairs_over_length=over_length(judge, human, long, short),
+        flips=STEADY,
+        shifts=ALL_STILL,
+        injection=STILL,
+    )
+    assert evidence.pair_accuracy is not None
+    assert evidence.pair_accuracy.value == 0.9
+    assert trust(evidence).level == "nothing"
+    assert "prefers the longer answer: better by 0.00" in trust(evidence).reasons[-1]
 
 
 @pytest.mark.parametrize(
