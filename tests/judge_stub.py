@@ -92,6 +92,7 @@ class JudgeStub:
     retry_after: str = "1"
     honours_constraint: bool = True
     sends_logprobs: bool = True
+    goes_on: bool = True  # honours continue_final_message
     thinks: bool = False  # the answer is empty unless max_tokens leaves room for thoughts
     has_chat_template: bool = True
     healthy: bool = True
@@ -264,7 +265,7 @@ class JudgeStub:
 
     def _text(self, call: Call, fault: str) -> str | None:
         constraint = str((call.body.get("structured_outputs") or {}).get("regex", ""))
-        if call.begun and fault not in NOT_A_VERDICT:
+        if call.begun and self.goes_on and fault not in NOT_A_VERDICT:
             return self._go_on(call, constraint)
         if fault == "prose" or (constraint and not _FIELD.search(constraint)):
             canary = fault != "prose" and self.honours_constraint

@@ -107,6 +107,19 @@ def test_every_row_has_the_probabilities_of_its_score(
         assert score["value"] == 1 + max(range(5), key=probabilities.__getitem__)
 
 
+def test_one_token_a_row_gives_the_same_scores(
+    judge_server: JudgeServer, table: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    short = Workspace(tmp_path)
+    done = run(short, judge_server, "--score-only", "--explain-below", "3")
+    assert done.code == 0, done.err
+    rows = short.last_run().table("judge_results.json")
+    assert [row["score"] for row in rows] == [row["score"] for row in table]
+    for row, whole in zip(rows, table, strict=True):
+        assert row["expected_score"] == pytest.approx(whole["expected_score"], abs=0.2)
+        assert bool(row["justification"]) == (row["score"] < 3)
+
+
 def test_what_the_judge_is_and_cost_is_recorded(
     recorded: Recorded, judge_server: JudgeServer
 ) -> None:
