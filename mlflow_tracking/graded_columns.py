@@ -28,14 +28,14 @@ def is_paired(path: Path, header: list[str]) -> bool:
 
 
 def rater_columns(path: Path, header: list[str]) -> tuple[str, ...]:
-    """The columns of several raters, by their number; raises DataError if nobody graded."""
-    numbered = {int(name.rsplit("_", 1)[1]): name for name in header if _is_rater(name)}
+    """The columns of several raters, by their number; raises DataError if a column is lacking."""
+    numbered = [name for name in header if _is_rater(name)]
     lacking = [name for name in _SCORED if name not in header]
     if numbered and GRADE in lacking:
         lacking.remove(GRADE)
     if lacking:
         raise DataError(_no_column(path, lacking, header, _SCORED))
-    return tuple(numbered[number] for number in sorted(numbered))
+    return tuple(sorted(numbered, key=lambda name: int(name.rsplit("_", 1)[1])))
 
 
 def _is_rater(name: str) -> bool:

@@ -5,7 +5,7 @@ Printed last by `python mlflow_tracking/validate_judge.py --data graded.csv`.
 gate: its score alone may stop or pass an answer. ranking: its mean over many answers may rank
 systems. triage: it may choose which answers a person looks at first. nothing: none of these.
 Each level asks for evidence (the lower end of an interval, never the value alone) and for the
-absence of faults. What was not measured does not count as good.
+absence of faults; for a gate, faults that were not measured count as there.
 """
 
 from collections.abc import Mapping, Sequence

@@ -94,10 +94,10 @@ def test_ones_alone_are_scores_and_this_is_said(tmp_path: Path) -> None:
 
 
 def test_several_raters_are_averaged_and_a_gap_is_no_grade(tmp_path: Path) -> None:
-    content = "inputs,predictions,human_score_10,human_score_2\nq,a,4,2\np,b,,5\n"
+    content = "inputs,predictions,human_score_10,human_score_2,human_score_02\nq,a,4,2,3\np,b,,5,\n"
     data = graded(tmp_path, content)
-    assert data.raters == ("human_score_2", "human_score_10")
-    assert data.ratings == [(2.0, 4.0), (5.0, None)]
+    assert data.raters == ("human_score_2", "human_score_02", "human_score_10")
+    assert data.ratings == [(2.0, 3.0, 4.0), (5.0, None, None)]
     assert data.human == [3.0, 5.0]
 
 
