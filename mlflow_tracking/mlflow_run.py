@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,8 @@ from mlflow_tracking.custom_metrics import (
     make_stock_metric,
     quiet_deprecations,
 )
-from mlflow_tracking.rows import ANSWER, QUESTION, REFERENCE, DataSet
+from mlflow_tracking.judge_prompt import JudgePrompt
+from mlflow_tracking.rows import ANSWER, REFERENCE, DataSet
 from mlflow_tracking.verdict import Score, Status, Verdict
 
 RUN_TAGS = {"experiment_type": "llm_judge_evaluation"}
@@ -170,9 +171,7 @@ def frame(data: DataSet) -> pd.DataFrame:
 
 def log_start(data: DataSet, params: Mapping[str, Any], judge: JudgeConnection) -> Any:
     """Params, the prompt, and the data set that mlflow.evaluate will log as the run's input."""
-    mlflow.log_params({name: value for name, value in params.items() if _is_new(name)})
-    prompt = judge.settings.prompt
-    mlflow.log_text(prompt.text, f"prompt/{prompt.path.name}")
+    log_settings(params, judge.settings.prompt)
     return mlflow.data.from_pandas(
         frame(data),
         source=str(data.path),
@@ -181,6 +180,12 @@ def log_start(data: DataSet, params: Mapping[str, Any], judge: JudgeConnection) 
         predictions=ANSWER,
         digest=hashlib.sha256(data.sha256.encode()).hexdigest()[:8],
     )
+
+
+def log_settings(params: Mapping[str, Any], prompt: JudgePrompt) -> None:
+    """Params and the prompt's file."""
+    mlflow.log_params({name: value for name, value in params.items() if _is_new(name)})
+    mlflow.log_text(prompt.text, f"prompt/{prompt.path.name}")
 
 
 def _is_new(param: str) -> bool:
@@ -224,58 +229,6 @@ def remove_tables() -> None:
     there = {artifact.path for artifact in repository.list_artifacts() or []}
     for name in there.intersection(_TABLES):
         repository.delete_artifacts(name)
-
-
-def results_table(data: DataSet, verdicts: Sequence[Verdict | None]) -> pd.DataFrame:
-    """One row for each row of the CSV: its columns, and what came of it.
-
-    A column of the CSV that has a name of ours, such as 'score', is called 'csv_score'.
-    """
-    outcomes = [
-        _columns(verdict) if verdict else {"score": None, "status": "not_judged"}
-        for verdict in verdicts
-    ]
-    ours = {"row", *(name for outcome in outcomes for name in outcome)}
-    records = []
-    for row, outcome in zip(data.rows, outcomes, strict=True):
-        rest = dict(row.columns)
-        # What was judged and what came of it stand together, where the UI shows them at once.
-        order = {name: rest.pop(name) for name in (QUESTION, ANSWER)}
-        taken = ours | set(rest)
-        named = {_free_name(name, taken) if name in ours else name: rest[name] for name in rest}
-        records.append({"row": row.number, **order, **outcome, **named})
-    return pd.DataFrame(records)
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name = f"csv_{name}"
-    return name
-
-
-def _columns(verdict: Verdict) -> dict[str, Any]:
-    overall = verdict.overall
-    columns = {
-        "score": overall.value if overall else None,
-        "justification": verdict.justification,
-        "expected_score": _rounded(overall.expected if overall else None),
-        "entropy_bits": _rounded(overall.entropy if overall else None),
-        "status": str(verdict.status),
-        "reason": verdict.reason,
-        "suspected_manipulation": " | ".join(verdict.suspected_manipulation),
-        "score_with_span": verdict.score_with_span,
-        "prompt_tokens": verdict.prompt_tokens,
-        "completion_tokens": verdict.completion_tokens,
-        "latency_s": verdict.latency_s,
-    }
-    others = list(verdict.scores.items())[:-1]
-    for label, score in others:
-        columns[f"{label} (criterion)" if label in columns else label] = score.value
-    return columns
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
 
 
 def log_results(table: pd.DataFrame, metrics: Mapping[str, float], journal: Path | None) -> None:

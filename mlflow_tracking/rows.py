@@ -8,7 +8,7 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +63,9 @@ def load_rows(
     # The default refuses answers of more than 131,072 characters. The limit is the whole process's:
     # a lower one breaks imports, which read their packages' file lists as CSV.
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-    delimiter = _delimiter(path, text, needs)
-    rows = tuple(_read(path, text, delimiter, limit))
+    delimiter = find_delimiter(path, text, needs)
+    lines = io.StringIO(text, newline="")
+    rows = tuple(read_rows(path, lines, delimiter, limit))
     if not rows:
         raise DataError(f"{path}: has no rows below its header")
     return DataSet(path, hashlib.sha256(data).hexdigest(), delimiter, rows)
@@ -100,7 +101,8 @@ def _hint(data: bytes) -> str:
     return "; save it as UTF-8 or name its encoding with --encoding"
 
 
-def _delimiter(path: Path, text: str, needs: Sequence[str]) -> str:
+def find_delimiter(path: Path | str, text: str, needs: Sequence[str] = (QUESTION, ANSWER)) -> str:
+    """The sign between the fields of a CSV that begins with `text`; raises DataError."""
     for delimiter in _DELIMITERS:
         header = _header(text, delimiter)
         if all(name in header for name in needs):
@@ -127,9 +129,15 @@ def _header(text: str, delimiter: str) -> list[str]:
         return []
 
 
-def _read(path: Path, text: str, delimiter: str, limit: int | None) -> Iterator[Row]:
+def read_rows(
+    path: Path | str, lines: Iterable[str], delimiter: str, limit: int | None = None
+) -> Iterator[Row]:
+    """The rows of a CSV, one after another; raises DataError, which names the line.
+
+    The lines keep their ends, as they are in the file: those inside a field are the answer's.
+    """
     number, line = 0, 1
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(reader)]
         repeated = {name for name in header if header.count(name) > 1}
@@ -148,7 +156,7 @@ def _read(path: Path, text: str, delimiter: str, limit: int | None) -> Iterator[
         ) from None
 
 
-def _row(path: Path, number: int, line: int, header: list[str], fields: list[str]) -> Row:
+def _row(path: Path | str, number: int, line: int, header: list[str], fields: list[str]) -> Row:
     if len(fields) != len(header):
         raise DataError(
             f"{path}:{line}: {len(fields)} fields where the header has {len(header)}; "

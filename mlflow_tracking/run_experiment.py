@@ -34,6 +34,7 @@ from mlflow_tracking.journal import Journal, JournalError
 from mlflow_tracking.judge import Judge
 from mlflow_tracking.judge_prompt import PromptError
 from mlflow_tracking.preflight import PreflightError
+from mlflow_tracking.results_table import results_table
 from mlflow_tracking.rows import DataError
 from mlflow_tracking.run_control import (
     INTERRUPTED,
@@ -122,7 +123,7 @@ def _judge_and_record(plan: Plan, resumed: Journal | None, run_id: str, experime
     with mlflow_run.mlflow_errors(plan.tracking):
         if not (stopped or plan.arguments.stock):
             mlflow_run.log_evaluation(dataset, judge)
-        table = mlflow_run.results_table(plan.data, verdicts)
+        table = results_table(plan.data, verdicts)
         mlflow_run.log_results(table, metrics, None if plan.arguments.stock else journal.path)
         if stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
             log_views(run_id, plan.data, verdicts, metrics, judge, plan.arguments.traces, warn)
