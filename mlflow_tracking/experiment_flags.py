@@ -51,6 +51,33 @@ def parse_arguments(
         default=_HERE / "data/evaluation_data.csv",
     )
     add_judge_flags(add, settings)
+    add_scoring_flags(add)
+    add_call_flags(add)
+    add_recording_flags(add, settings)
+    add("--check", "only find out whether the server can judge these rows", action="store_true")
+    add("--stock", "score with MLflow's own scorer instead, as the baseline", action="store_true")
+    arguments = parser.parse_args(argv)
+    if arguments.stock and arguments.resume:
+        parser.error("--stock keeps no journal, so there is nothing to --resume")
+    if arguments.stock and arguments.score_only:
+        parser.error("--stock has MLflow's own scorer do it, which knows no --score-only")
+    check_scoring_flags(parser, arguments)
+    return arguments
+
+
+def add_judge_flags(add: Add, settings: Settings) -> None:
+    """How the rows are read, and who judges them."""
+    add("--encoding", "the CSV's encoding", default="utf-8")
+    add("--prompt", "the judge's prompt", type=Path, default=_HERE / "prompts/judge_prompt.txt")
+    add("--limit", "judge only the first N rows", type=positive, metavar="N")
+    add("--model", "the judge, as the server names it (default: the one it serves)", default="")
+    add("--base-url", "OpenAI-compatible root of the server", default=settings.base_url)
+    add("--max-tokens", "of a reply", type=positive, default=256, metavar="N")
+    add("--seed", "of the judge's sampling", type=_seed, default=0, metavar="N")
+
+
+def add_scoring_flags(add: Add) -> None:
+    """How a row is scored, and which of them are shown."""
     add(
         "--temperature",
         "the judge's sampling; 0 is the most likely verdict",
@@ -69,8 +96,6 @@ def parse_arguments(
         choices=range(2, 6),
         metavar="SCORE",
     )
-    add_call_flags(add)
-    add_recording_flags(add, settings)
     add(
         "--on-too-long",
         "what to do with a row beyond the judge's context",
@@ -91,32 +116,17 @@ def parse_arguments(
         default=500,
         metavar="N",
     )
-    add("--check", "only find out whether the server can judge these rows", action="store_true")
-    add("--stock", "score with MLflow's own scorer instead, as the baseline", action="store_true")
     add(
         "--no-manipulation-check",
         "do not look for text that speaks to the judge",
         action="store_true",
     )
-    arguments = parser.parse_args(argv)
-    if arguments.stock and arguments.resume:
-        parser.error("--stock keeps no journal, so there is nothing to --resume")
-    if arguments.stock and arguments.score_only:
-        parser.error("--stock has MLflow's own scorer do it, which knows no --score-only")
+
+
+def check_scoring_flags(parser: FlagParser, arguments: argparse.Namespace) -> None:
+    """Ends the process with code 2 for flags that contradict each other."""
     if arguments.explain_below and not arguments.score_only:
         parser.error("--explain-below is for --score-only; without it every score is justified")
-    return arguments
-
-
-def add_judge_flags(add: Add, settings: Settings) -> None:
-    """How the rows are read, and who judges them."""
-    add("--encoding", "the CSV's encoding", default="utf-8")
-    add("--prompt", "the judge's prompt", type=Path, default=_HERE / "prompts/judge_prompt.txt")
-    add("--limit", "judge only the first N rows", type=positive, metavar="N")
-    add("--model", "the judge, as the server names it (default: the one it serves)", default="")
-    add("--base-url", "OpenAI-compatible root of the server", default=settings.base_url)
-    add("--max-tokens", "of a reply", type=positive, default=256, metavar="N")
-    add("--seed", "of the judge's sampling", type=_seed, default=0, metavar="N")
 
 
 def add_call_flags(add: Add) -> None:
@@ -133,10 +143,15 @@ def add_call_flags(add: Add) -> None:
     )
 
 
-def add_recording_flags(add: Add, settings: Settings) -> None:
-    """Where the run is kept, while it goes on and afterwards."""
+def add_run_flags(add: Add, settings: Settings) -> None:
+    """Where MLflow has the run."""
     add("--experiment-name", "MLflow's experiment", default=settings.experiment_name)
     add("--run-name", "MLflow's name for the run (default: one of MLflow's own)")
+
+
+def add_recording_flags(add: Add, settings: Settings) -> None:
+    """Where the run is kept, while it goes on and afterwards."""
+    add_run_flags(add, settings)
     add(
         "--journal-dir",
         "where verdicts are kept while judging",

@@ -89,12 +89,20 @@ class Plan:
 def make_plan(arguments: argparse.Namespace, settings: Settings) -> Plan:
     """Read and check everything that can be; raises the error of what is wrong."""
     base_url = check_base_url(arguments.base_url)
+    wanted = wanted_judge(arguments)
+    data = load_rows(arguments.data, arguments.encoding, arguments.limit)
+    policy = retry_policy(arguments)
+    findings = asyncio.run(preflight(base_url, settings.api_key, wanted, questions(data)))
+    tracking = Tracking(settings.tracking_uri, arguments.experiment_name)
+    return Plan(arguments, data, findings, base_url, settings.api_key, policy, tracking)
+
+
+def wanted_judge(arguments: argparse.Namespace) -> JudgeSettings:
+    """The judge that the flags ask for, its prompt read; raises PromptError."""
     prompt = load_prompt(arguments.prompt)
     if arguments.score_only:
         check_score_only(prompt)
-    data = load_rows(arguments.data, arguments.encoding, arguments.limit)
-    policy = RetryPolicy(arguments.retries + 1, arguments.timeout, arguments.wait_for_server)
-    wanted = JudgeSettings(
+    return JudgeSettings(
         model=arguments.model,
         prompt=prompt,
         temperature=arguments.temperature,
@@ -105,9 +113,11 @@ def make_plan(arguments: argparse.Namespace, settings: Settings) -> Plan:
         score_only=arguments.score_only,
         explain_below=arguments.explain_below,
     )
-    findings = asyncio.run(preflight(base_url, settings.api_key, wanted, questions(data)))
-    tracking = Tracking(settings.tracking_uri, arguments.experiment_name)
-    return Plan(arguments, data, findings, base_url, settings.api_key, policy, tracking)
+
+
+def retry_policy(arguments: argparse.Namespace) -> RetryPolicy:
+    """How long a call is tried."""
+    return RetryPolicy(arguments.retries + 1, arguments.timeout, arguments.wait_for_server)
 
 
 def questions(data: DataSet) -> list[Question]:
