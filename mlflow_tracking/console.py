@@ -77,6 +77,9 @@ def print_summary(metrics: Mapping[str, float], mean_name: str) -> None:
         say(f"mean score   {metrics[mean_name]:.2f} over {scored} of {total} rows{beside}")
     else:
         say(f"mean score   none: not one of {total} rows has a verdict")
+    calibrated = metrics.get("llm_judge/calibrated_score_mean")
+    if calibrated is not None:
+        say(f"calibrated   {calibrated:.2f}, what the people of the calibration would give")
     if scored < total:
         reasons = ("not_judged", *map(str, FAILURES))
         counts = {name: int(metrics.get(f"llm_judge/rows_{name}", 0)) for name in reasons}

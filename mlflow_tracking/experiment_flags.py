@@ -52,6 +52,12 @@ def parse_arguments(
     )
     add_judge_flags(add, settings)
     add_scoring_flags(add)
+    add(
+        "--calibration",
+        "a file of validate_judge.py --calibrate: record the score that people would give, too",
+        type=Path,
+        metavar="FILE",
+    )
     add_call_flags(add)
     add_recording_flags(add, settings)
     add("--check", "only find out whether the server can judge these rows", action="store_true")
@@ -61,6 +67,8 @@ def parse_arguments(
         parser.error("--stock keeps no journal, so there is nothing to --resume")
     if arguments.stock and arguments.score_only:
         parser.error("--stock has MLflow's own scorer do it, which knows no --score-only")
+    if arguments.stock and arguments.calibration:
+        parser.error("--stock has MLflow's own scorer do it, which no --calibration was made for")
     check_scoring_flags(parser, arguments)
     return arguments
 

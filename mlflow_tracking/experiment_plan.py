@@ -13,6 +13,8 @@ import mlflow
 
 from llm_client.judge_client import RetryPolicy
 from llm_client.settings import Settings, check_base_url
+from mlflow_tracking.calibrated_scores import calibration_for
+from mlflow_tracking.calibration import Calibration
 from mlflow_tracking.custom_metrics import JudgeConnection
 from mlflow_tracking.journal import Journal
 from mlflow_tracking.judge import Question
@@ -34,6 +36,7 @@ class Plan:
     api_key: str
     policy: RetryPolicy
     tracking: Tracking
+    calibration: Calibration | None = None
 
     def connection(self, journal: Journal) -> JudgeConnection:
         """The judge, with a journal for its verdicts."""
@@ -67,6 +70,7 @@ class Plan:
             "constrained": judge.constrained,
             "context_length": judge.context_length or "unknown",
             "on_too_long": judge.on_too_long,
+            "calibration": arguments.calibration.name if arguments.calibration else "none",
             "check_manipulation": judge.check_manipulation,
             "concurrency": arguments.concurrency,
             "retries": arguments.retries,
@@ -94,7 +98,9 @@ def make_plan(arguments: argparse.Namespace, settings: Settings) -> Plan:
     policy = retry_policy(arguments)
     findings = asyncio.run(preflight(base_url, settings.api_key, wanted, questions(data)))
     tracking = Tracking(settings.tracking_uri, arguments.experiment_name)
-    return Plan(arguments, data, findings, base_url, settings.api_key, policy, tracking)
+    path, key = arguments.calibration, settings.api_key
+    calibration = calibration_for(path, findings.settings) if path else None
+    return Plan(arguments, data, findings, base_url, key, policy, tracking, calibration)
 
 
 def wanted_judge(arguments: argparse.Namespace) -> JudgeSettings:

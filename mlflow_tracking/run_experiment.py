@@ -21,6 +21,8 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 from llm_client.judge_client import ServerGone
 from llm_client.settings import SettingsError, load_settings
 from mlflow_tracking import mlflow_run
+from mlflow_tracking.calibrated_scores import add_calibrated, calibrate, calibration_metrics
+from mlflow_tracking.calibration import CalibrationError
 from mlflow_tracking.console import Progress, print_summary, print_table, say, warn
 from mlflow_tracking.custom_metrics import (
     METRIC_NAME,
@@ -53,6 +55,7 @@ _MISTAKES = (
     PromptError,
     DataError,
     PreflightError,
+    CalibrationError,
     JournalError,
     mlflow_run.TrackingError,
 )
@@ -120,10 +123,14 @@ def _judge_and_record(plan: Plan, resumed: Journal | None, run_id: str, experime
         verdicts = [journal.verdicts.get(key(item)) for item in questions(plan.data)]
     metrics = run_metrics(verdicts, judged_s, judged)
     metrics |= score_metrics(verdicts, judge.settings.prompt)
+    calibrated = calibrate(verdicts, plan.calibration) if plan.calibration else []
+    metrics |= calibration_metrics(calibrated)
     with mlflow_run.mlflow_errors(plan.tracking):
         if not (stopped or plan.arguments.stock):
             mlflow_run.log_evaluation(dataset, judge)
         table = results_table(plan.data, verdicts)
+        if plan.calibration:
+            add_calibrated(table, calibrated)
         mlflow_run.log_results(table, metrics, None if plan.arguments.stock else journal.path)
         if stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
             log_views(run_id, plan.data, verdicts, metrics, judge, plan.arguments.traces, warn)
