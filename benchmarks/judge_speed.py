@@ -1,0 +1,136 @@
+"""How fast are rows judged? Ours, MLflow's stock scorer and peers on one running server, beside
+what that server can do at all with the same requests.
+
+    python benchmarks/judge_speed.py
+    python benchmarks/judge_speed.py --rows 100 --rounds 3 --json speed.json --plot speed.png
+    python benchmarks/judge_speed.py --only ours ours-score-only ceiling --long-justification
+
+Same rows, judge, token limit, number of calls at once and time-outs for all, in rounds: the first
+in the order of the list, the next one backwards, and so on, so that drift hits all alike; ratios
+are taken within a round. The server's prefix cache would favour who comes later on the same rows,
+so each pass has rows of its own: the same texts, with another number of seven digits before the
+question (in the row's text: the rubric, which all rows of a contestant share, stays as it is).
+Before each pass one such row is judged that does not count: what every row shares is cached then,
+for all alike. Tokens and cache hits are the server's own counters; run it on a server that nobody
+else uses, as the last lines say if somebody did.
+
+Exit codes: 0; 1 stopped before the end (what was measured is printed); 2 bad input, one line.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import argparse
+import json
+import os
+import tempfile
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+from benchmarks.contestants import CONTESTANTS, Bench
+from benchmarks.speed_rounds import Measured, measure
+from benchmarks.speed_table import markdown, plot
+from llm_client.settings import Settings, SettingsError, load_settings
+from mlflow_tracking.console import say, warn
+from mlflow_tracking.experiment_flags import parse_arguments
+from mlflow_tracking.experiment_plan import Plan, make_plan
+from mlflow_tracking.judge_prompt import PromptError
+from mlflow_tracking.preflight import PreflightError
+from mlflow_tracking.rows import DataError
+
+_HERE = Path(__file__).resolve().parent
+_MISTAKES = (SettingsError, PromptError, DataError, PreflightError)
+
+
+def parse_flags(settings: Settings, argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", type=Path, help="CSV with inputs,predictions[,targets] (default: the shipped)")
+    add("--prompt", type=Path, help="the judge's prompt (default: the shipped)")
+    add("--base-url", default=settings.base_url, help="the server (default: %(default)s)")
+    add("--rows", type=int, default=40, help="rows a pass (default: %(default)s)")
+    add("--rounds", type=int, default=3, help="passes of each (default: %(default)s)")
+    add("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME",
+        help=f"contestants: {', '.join(CONTESTANTS)} (default: all)")  # fmt: skip
+    add("--concurrency", type=int, default=32, help="calls at once (default: %(default)s)")
+    add("--ceiling-concurrency", type=int, default=64, metavar="N",
+        help="calls at once of the load loops (default: %(default)s)")  # fmt: skip
+    add("--max-tokens", type=int, default=256, help="of a reply (default: %(default)s)")
+    add("--long-justification", action="store_true",
+        help="ask for five sentences, about 150 tokens, instead of one or two")  # fmt: skip
+    add("--peers-python", default=sys.executable, metavar="PYTHON",
+        help="the Python that has benchmarks/requirements.txt (default: this one)")  # fmt: skip
+    for name, what in (("json", "every pass"), ("markdown", "the table"), ("plot", "a picture")):
+        add(f"--{name}", type=Path, metavar="FILE", help=f"write {what} there")
+    flags = parser.parse_args(argv)
+    if min(flags.rows, flags.rounds, flags.concurrency, flags.ceiling_concurrency) < 1:
+        parser.exit(2, "judge_speed: rows, rounds and calls at once are whole numbers from 1\n")
+    return flags
+
+
+def main() -> int:
+    """Check, measure, print; returns the exit code."""
+    try:
+        settings = load_settings()
+        flags = parse_flags(settings)
+        plan = _plan(flags, settings)
+    except _MISTAKES as mistake:
+        warn(f"judge_speed: {mistake}")
+        return 2
+    with tempfile.TemporaryDirectory(prefix="judge_speed.") as folder:
+        bench = Bench(plan, Path(folder), flags.peers_python, flags.ceiling_concurrency)
+        measured = measure(bench, flags.only, flags.rows, flags.rounds, warn)
+    _tell(measured, flags, _about(plan, flags))
+    if measured.stopped:
+        warn(f"judge_speed: stopped: {measured.stopped}")
+    return 1 if measured.stopped else 0
+
+
+def _plan(flags: argparse.Namespace, settings: Settings) -> Plan:
+    """The plan of run_experiment.py for the same server, data and limits; raises _MISTAKES."""
+    argv = ["--base-url", flags.base_url, "--max-tokens", str(flags.max_tokens)]
+    argv += ["--concurrency", str(flags.concurrency)]
+    argv += ["--data", str(flags.data)] if flags.data else []
+    prompt = _HERE / "long_justification_prompt.txt" if flags.long_justification else flags.prompt
+    argv += ["--prompt", str(prompt)] if prompt else []
+    plan = make_plan(parse_arguments("judge_speed", settings, argv), settings)
+    for line in plan.findings.warnings:
+        warn(f"note: {line}")
+    return plan
+
+
+def _tell(measured: Measured, flags: argparse.Namespace, about: list[str]) -> None:
+    """Print the table and write the files that were asked for."""
+    passes, missing = measured.passes, measured.missing
+    table = markdown(passes, flags.only, missing, about)
+    say(table)
+    if flags.markdown:
+        flags.markdown.write_text(table, encoding="utf-8")
+    if flags.json:
+        told = {"about": about, "missing": missing, "passes": [done.as_json() for done in passes]}
+        flags.json.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+    if flags.plot and passes:
+        plot(passes, flags.only, flags.plot)
+
+
+def _about(plan: Plan, flags: argparse.Namespace) -> list[str]:
+    settings = plan.findings.settings
+    return [
+        f"{flags.rows} rows a pass, {flags.rounds} rounds; median (least-greatest) of the rounds",
+        f"judge {settings.model}, vLLM {plan.findings.server_version or 'unknown'}, prompt "
+        f"{settings.prompt.path.name}, max_tokens {flags.max_tokens}, {flags.concurrency} at once "
+        f"(load loops: {flags.ceiling_concurrency})",
+        "rows/s: rows that got a score, by the time for all; x stock and % of the ceiling within "
+        "a round; the ceiling is the faster of the two load loops",
+        "% of shared cached: cached prompt tokens by the tokens that all rows begin with",
+        f"command: python benchmarks/judge_speed.py {' '.join(sys.argv[1:])}",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

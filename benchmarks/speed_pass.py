@@ -1,0 +1,59 @@
+"""What came of one pass of one contestant over the rows? The data that benchmarks/judge_speed.py
+collects, before anything is averaged.
+
+python benchmarks/judge_speed.py --json passes.json
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a pass cost the server, by its own counters (retries and second calls included)."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int  # of the prompt tokens, from the prefix cache
+    requests: int
+    latency_p50_s: float | None = None  # interpolated in the server's histogram
+    latency_p95_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contestant tells of its pass."""
+
+    asked: int  # rows
+    scored: int  # rows that got a score; for a load loop, requests that got a reply
+    seconds: float
+    latencies: tuple[float, ...] = ()  # seconds of each call, as its client saw them
+    failures: dict[str, int] = field(default_factory=dict)  # why rows have no score
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows that got a score, by the time for all."""
+        return self.scored / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One contestant over the rows once."""
+
+    contestant: str
+    round: int  # from 1
+    outcome: Outcome
+    cost: Cost | None  # None: the server tells no counters
+    shared_tokens: int | None = None  # prompt tokens that all rows begin with, times the rows
+    strangers: bool = False  # somebody else's requests were on the server at the start
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for a file."""
+        return asdict(self) | {"rows_per_second": self.outcome.rows_per_second}
+
+
+def failures_of(reasons: Sequence[str]) -> dict[str, int]:
+    """How often each reason came, one line of 80 characters each, the most frequent first."""
+    return dict(Counter(" ".join(reason.split())[:80] for reason in reasons).most_common())
