@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from mlflow_tracking.rows import Row
 from mlflow_tracking.verdict import SCALE, Verdict
 
-_BLUE, _ORANGE, _GREY = "#3b6fb6", "#d9822b", "#8a8f98"
+BLUE, ORANGE, GREY = "#3b6fb6", "#d9822b", "#8a8f98"
 _DPI = 130
 
 Scored = Sequence[tuple[Row, Verdict]]
@@ -47,11 +47,11 @@ def png(figure: Figure) -> bytes:
 
 def scores(rows: Scored) -> Figure:
     """How often each score was given, and where the expected scores lie between them."""
-    figure, axes = _axes("Scores", "score", "rows")
+    figure, axes = new_axes("Scores", "score", "rows")
     values = [v.overall.value for _, v in rows if v.overall]
     expected = [e for _, v in rows if v.overall and (e := v.overall.expected) is not None]
     counts = [values.count(score) for score in SCALE]
-    bars = axes.bar(SCALE, counts, width=0.8, color=_BLUE, label="score that the judge wrote")
+    bars = axes.bar(SCALE, counts, width=0.8, color=BLUE, label="score that the judge wrote")
     axes.bar_label(bars, padding=2)
     if expected:
         edges = np.arange(0.875, 5.3, 0.25)
@@ -60,15 +60,15 @@ def scores(rows: Scored) -> Figure:
             bins=edges.tolist(),
             histtype="step",
             linewidth=2,
-            color=_ORANGE,
+            color=ORANGE,
             label="expected score, from the judge's probabilities",
         )
-        _mean_line(axes, float(np.mean(expected)), _ORANGE, "mean expected score")
-    _mean_line(axes, float(np.mean(values)), _BLUE, "mean score")
+        _mean_line(axes, float(np.mean(expected)), ORANGE, "mean expected score")
+    _mean_line(axes, float(np.mean(values)), BLUE, "mean score")
     axes.set_xticks(SCALE)
     axes.set_xlim(0.4, 5.6)
     axes.margins(y=0.12)
-    _legend_below(axes)
+    legend_below(axes)
     return figure
 
 
@@ -79,8 +79,8 @@ def score_by_length(rows: Scored) -> Figure:
     title = "Score against the answer's length"
     if len(rows) > 2 and np.ptp(lengths) and np.ptp(values):
         title += f" (Spearman {spearmanr(lengths, values).statistic:+.2f})"
-    figure, axes = _axes(title, "characters of the answer", "expected score, or score")
-    axes.scatter(lengths, values, s=26, color=_BLUE, alpha=_alpha(len(rows)), linewidths=0)
+    figure, axes = new_axes(title, "characters of the answer", "expected score, or score")
+    axes.scatter(lengths, values, s=26, color=BLUE, alpha=_alpha(len(rows)), linewidths=0)
     axes.set_xscale("log")
     for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
@@ -92,25 +92,25 @@ def score_by_length(rows: Scored) -> Figure:
 def latency(rows: Scored) -> Figure:
     """How long the calls took, with the median and the slowest twentieth."""
     seconds = [verdict.latency_s for _, verdict in rows]
-    figure, axes = _axes("Time of a call to the judge, waiting included", "seconds", "rows")
-    axes.hist(seconds, bins=min(40, max(5, len(seconds) // 3)), color=_BLUE)
+    figure, axes = new_axes("Time of a call to the judge, waiting included", "seconds", "rows")
+    axes.hist(seconds, bins=min(40, max(5, len(seconds) // 3)), color=BLUE)
     for share, name in ((50, "median"), (95, "95 % are faster")):
         value = float(np.percentile(seconds, share))
         style = "--" if share == 50 else ":"
-        axes.axvline(value, color=_ORANGE, linestyle=style, label=f"{name}: {value:.2f} s")
+        axes.axvline(value, color=ORANGE, linestyle=style, label=f"{name}: {value:.2f} s")
     axes.set_xlim(left=0)
-    _legend_below(axes)
+    legend_below(axes)
     return figure
 
 
 def tokens(rows: Scored) -> Figure:
     """What the rows cost: tokens read and written."""
-    figure, axes = _axes("Tokens of a row", "prompt tokens", "completion tokens")
+    figure, axes = new_axes("Tokens of a row", "prompt tokens", "completion tokens")
     axes.scatter(
         [verdict.prompt_tokens for _, verdict in rows],
         [verdict.completion_tokens for _, verdict in rows],
         s=26,
-        color=_BLUE,
+        color=BLUE,
         alpha=_alpha(len(rows)),
         linewidths=0,
     )
@@ -124,8 +124,8 @@ def scores_by_criterion(rows: Scored) -> Figure:
     means = [
         np.mean([v.scores[name].value for _, v in rows if name in v.scores]) for name in labels
     ]
-    figure, axes = _axes("Mean of each score", "mean score", "")
-    axes.bar_label(axes.barh(labels, means, color=_BLUE), fmt="%.2f", padding=3)
+    figure, axes = new_axes("Mean of each score", "mean score", "")
+    axes.bar_label(axes.barh(labels, means, color=BLUE), fmt="%.2f", padding=3)
     axes.set_xlim(0, 5.5)
     axes.invert_yaxis()
     return figure
@@ -135,18 +135,10 @@ def comparison(counts: Mapping[tuple[int, int], int], name_a: str, name_b: str) 
     """How often each pair of scores (A, B) of the same row came, and what B - A was."""
     figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     grid, bars = figure.subplots(1, 2)
-    table = np.array([[counts.get((a, b), 0) for a in SCALE] for b in SCALE])
-    grid.imshow(table, cmap="Blues", origin="lower", extent=(0.5, 5.5, 0.5, 5.5))
-    grid.plot([0.5, 5.5], [0.5, 5.5], color=_GREY, linewidth=1)
-    for (a, b), count in counts.items():
-        dark = count > table.max() / 2
-        grid.text(a, b, str(count), ha="center", va="center", color="white" if dark else "black")
-    grid.set_title("Rows by both scores", loc="left", fontsize=12)
-    grid.set_xlabel(name_a)
-    grid.set_ylabel(name_b)
+    draw_counts(grid, counts, "Rows by both scores", name_a, name_b)
     spread = range(SCALE[0] - SCALE[-1], SCALE[-1] - SCALE[0] + 1)
     rows = [sum(n for (a, b), n in counts.items() if b - a == step) for step in spread]
-    bars.bar_label(bars.bar(list(spread), rows, color=_BLUE), padding=2)
+    bars.bar_label(bars.bar(list(spread), rows, color=BLUE), padding=2)
     bars.set_title("B - A", loc="left", fontsize=12)
     bars.set_xlabel("difference of a row's scores")
     bars.set_ylabel("rows")
@@ -154,14 +146,30 @@ def comparison(counts: Mapping[tuple[int, int], int], name_a: str, name_b: str) 
     return figure
 
 
-def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+def draw_counts(
+    axes: Axes, counts: Mapping[tuple[int, int], int], title: str, x: str, y: str
+) -> None:
+    """How many rows have each pair of scores (x, y), with the line of equal ones."""
+    table = np.array([[counts.get((a, b), 0) for a in SCALE] for b in SCALE])
+    axes.imshow(table, cmap="Blues", origin="lower", extent=(0.5, 5.5, 0.5, 5.5))
+    axes.plot([0.5, 5.5], [0.5, 5.5], color=GREY, linewidth=1)
+    for (a, b), count in counts.items():
+        dark = count > table.max() / 2
+        axes.text(a, b, str(count), ha="center", va="center", color="white" if dark else "black")
+    axes.set_title(title, loc="left", fontsize=12)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+
+
+def new_axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """A figure of one plot, as all of a page's look."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=12)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=_GREY, alpha=0.2)
+    axes.grid(color=GREY, alpha=0.2)
     axes.set_axisbelow(True)
     return figure, axes
 
@@ -170,7 +178,8 @@ def _mean_line(axes: Axes, value: float, color: str, name: str) -> None:
     axes.axvline(value, color=color, linestyle="--", linewidth=1.2, label=f"{name} {value:.2f}")
 
 
-def _legend_below(axes: Axes) -> None:
+def legend_below(axes: Axes) -> None:
+    """The legend where it covers nothing."""
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)
 
 

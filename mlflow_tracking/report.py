@@ -43,25 +43,33 @@ class Report:
 
 def render_report(report: Report) -> str:
     """The page as HTML."""
-    folder = Path(__file__).resolve().parent / "templates"
+    verdicts = [verdict for _, verdict in report.rows]
+    return (
+        page_environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            nonce=secrets.token_urlsafe(16),
+            headline=report.headline,
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            plots={name: base64.b64encode(data).decode() for name, data in report.plots.items()},
+            shown=[report.rows[i] for i in _shown(verdicts)],
+            **_lists(report.rows, verdicts),
+        )
+    )
+
+
+def page_environment() -> Environment:
+    """The templates, with everything escaped that comes from rows."""
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(Path(__file__).resolve().parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["cut"] = _cut
-    verdicts = [verdict for _, verdict in report.rows]
-    return environment.get_template("report.html").render(
-        report=report,
-        nonce=secrets.token_urlsafe(16),
-        headline=report.headline,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        plots={name: base64.b64encode(data).decode() for name, data in report.plots.items()},
-        shown=[report.rows[i] for i in _shown(verdicts)],
-        **_lists(report.rows, verdicts),
-    )
+    return environment
 
 
 def _shown(verdicts: Sequence[Verdict | None]) -> list[int]:
