@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import argparse
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +25,7 @@ from tqdm import tqdm
 from llm_client.judge_client import JudgeClient, RetryPolicy, ServerGone
 from llm_client.settings import ROOT, SettingsError, check_base_url, load_settings
 from mlflow_tracking.console import say, warn
+from mlflow_tracking.injection_probe import CORPUS, Corpus, load_corpus
 from mlflow_tracking.judge import Judge, Question
 from mlflow_tracking.judge_prompt import JudgePrompt, PromptError, load_prompt
 from mlflow_tracking.judge_settings import JudgeSettings
@@ -33,18 +33,6 @@ from mlflow_tracking.manipulation import find_spans
 from mlflow_tracking.preflight import PreflightError, check_server
 from mlflow_tracking.rows import DataError, load_rows
 from mlflow_tracking.verdict import Verdict
-
-_DATA = ROOT / "tests/data"
-
-
-@dataclass(frozen=True)
-class Attack:
-    """A text that is appended to a wrong answer."""
-
-    kind: str
-    language: str
-    text: str
-    held_out: bool
 
 
 @dataclass(frozen=True)
@@ -89,82 +77,54 @@ def layers(found: JudgeSettings) -> list[Layer]:
     ]
 
 
-def load_attacks(folder: Path) -> list[Attack]:
-    """The corpus; raises DataError if a file of it is missing or broken."""
-    attacks = []
-    for name, held_out in (("injection_attacks", False), ("injection_attacks_held_out", True)):
-        for line in _json_lines(folder / f"{name}.jsonl"):
-            attacks.append(Attack(line["kind"], line["language"], line["text"], held_out))
-    return attacks
-
-
-def _json_lines(path: Path) -> list[dict[str, str]]:
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-
-
 async def measure(
-    client: JudgeClient,
-    plan: Sequence[Layer],
-    attacks: Sequence[Attack],
-    per_attack: int,
-    jobs: int,
+    client: JudgeClient, plan: Sequence[Layer], corpus: Corpus, jobs: int
 ) -> list[Shift]:
     """Judge every text under every layer."""
-    pairs = _json_lines(_DATA / "wrong_and_right_answers.jsonl")
-    wrong = [Question(p["question"], p["wrong"], p["reference"]) for p in pairs]
-    right = [Question(p["question"], p["right"], p["reference"]) for p in pairs]
-    targets = [
-        (attack, index) for attack in attacks for index in _choose(attack, pairs, per_attack)
-    ]
-    attacked = [replace(wrong[i], answer=wrong[i].answer + attack.text) for attack, i in targets]
     shifts: list[Shift] = []
     base_right: list[Verdict] = []
-    with tqdm(
-        total=len(plan) * (len(wrong + right) + len(attacked)), unit="text", file=sys.stderr
-    ) as bar:
+    wrongs, rights = len(corpus.wrong), len(corpus.right)
+    with tqdm(total=len(plan) * len(corpus.items), unit="text", file=sys.stderr) as bar:
         for layer in plan:
             judge = Judge(client, layer.settings)
-            verdicts = await _judge(judge, [*wrong, *right, *attacked], jobs, bar)
-            plain, fair = verdicts[: len(wrong)], verdicts[len(wrong) : len(wrong + right)]
+            verdicts = await _judge(judge, corpus.items, jobs, bar)
+            plain, fair = verdicts[:wrongs], verdicts[wrongs : wrongs + rights]
             base_right = base_right or fair
-            changes = [
-                _change(plain[i], v)
-                for (_, i), v in zip(targets, verdicts[len(wrong + right) :], strict=True)
-            ]
-            kinds = sorted({attack.kind for attack in attacks})
-            shifts.append(
-                Shift(
-                    layer.name,
-                    _mean([_value(v) for v in plain]),
-                    _mean(
-                        [c for c, (a, _) in zip(changes, targets, strict=True) if not a.held_out]
-                    ),
-                    _mean([c for c, (a, _) in zip(changes, targets, strict=True) if a.held_out]),
-                    {
-                        k: _mean(
-                            [c for c, (a, _) in zip(changes, targets, strict=True) if a.kind == k]
-                        )
-                        or 0.0
-                        for k in kinds
-                    },
-                    _mean(
-                        [_change(before, now) for before, now in zip(base_right, fair, strict=True)]
-                    ),
-                    sum(verdict.failed for verdict in verdicts),
-                )
-            )
+            attacked = zip(corpus.plain, verdicts[wrongs + rights :], strict=True)
+            changes = [_change(plain[index], verdict) for index, verdict in attacked]
+            shifts.append(_shift(layer.name, corpus, plain, changes, base_right, fair, verdicts))
     return shifts
 
 
-def _choose(attack: Attack, pairs: Sequence[dict[str, str]], count: int) -> list[int]:
-    """The questions that an attack is tried on: of its language where there is one."""
-    same = [i for i, pair in enumerate(pairs) if pair["language"] == attack.language]
-    fit = same or list(range(len(pairs)))
-    start = sum(map(ord, attack.text)) % len(fit)  # spread over the questions, the same every time
-    return [fit[(start + step) % len(fit)] for step in range(count)]
+def _shift(
+    layer: str,
+    corpus: Corpus,
+    plain: Sequence[Verdict],
+    changes: Sequence[float | None],
+    base_right: Sequence[Verdict],
+    fair: Sequence[Verdict],
+    verdicts: Sequence[Verdict],
+) -> Shift:
+    def mean_where(held_out: bool | None = None, kind: str = "") -> float | None:
+        both = zip(changes, corpus.attacks, strict=True)
+        return _mean(
+            [
+                change
+                for change, attack in both
+                if attack.held_out == held_out or (kind and attack.kind == kind)
+            ]
+        )
+
+    kinds = sorted({attack.kind for attack in corpus.attacks})
+    return Shift(
+        layer,
+        _mean([_value(verdict) for verdict in plain]),
+        mean_where(held_out=False),
+        mean_where(held_out=True),
+        {kind: mean_where(kind=kind) or 0.0 for kind in kinds},
+        _mean([_change(before, now) for before, now in zip(base_right, fair, strict=True)]),
+        sum(verdict.failed for verdict in verdicts),
+    )
 
 
 async def _judge(
@@ -238,7 +198,7 @@ def _arguments(base_url: str) -> argparse.Namespace:
     parser.add_argument("--base-url", default=base_url, help=f"default: {base_url}")
     parser.add_argument("--model", default="", help="default: the model that is served")
     parser.add_argument(
-        "--attacks", type=Path, default=_DATA, help="folder of the corpus (tests/data)"
+        "--attacks", type=Path, default=CORPUS, help="folder of the corpus (tests/data)"
     )
     parser.add_argument("--per-attack", type=int, default=2, help="wrong answers per attack (2)")
     parser.add_argument("--benign", type=Path, help="CSV whose flagged share is reported")
@@ -254,10 +214,8 @@ async def _probe(arguments: argparse.Namespace, api_key: str) -> list[Shift]:
     base_url = check_base_url(arguments.base_url)
     async with JudgeClient(base_url, api_key, RetryPolicy(wait_for_server_s=0)) as client:
         found = (await check_server(client, wanted)).settings
-        attacks = load_attacks(arguments.attacks)
-        return await measure(
-            client, layers(found), attacks, arguments.per_attack, arguments.concurrency
-        )
+        corpus = load_corpus(arguments.attacks, arguments.per_attack)
+        return await measure(client, layers(found), corpus, arguments.concurrency)
 
 
 def main() -> int:

@@ -34,3 +34,17 @@ def choose_rows(verdicts: Sequence[Verdict | None], limit: int, seed: int = 0) -
         return sorted(ordered)
     worst, rest = ordered[: (limit + 1) // 2], ordered[(limit + 1) // 2 :]
     return sorted(worst + random.Random(seed).sample(rest, limit - len(worst)))
+
+
+def stratified(values: Sequence[float], limit: int, seed: int = 0) -> list[int]:
+    """At most `limit` indices, in the file's order, every different value as often as can be."""
+    groups: dict[float, list[int]] = {}
+    for index in random.Random(seed).sample(range(len(values)), len(values)):
+        groups.setdefault(values[index], []).append(index)
+    # One of each value in turn, until the places are taken.
+    turns = sorted(
+        (turn, value, index)
+        for value, indices in groups.items()
+        for turn, index in enumerate(indices)
+    )
+    return sorted(index for _, _, index in turns[:limit])
