@@ -37,7 +37,7 @@ class Judge:
     def __init__(self, client: JudgeClient, settings: JudgeSettings, salt: str = "") -> None:
         self.client, self.settings, self._salt = client, settings, salt
         self._fingerprint = settings.fingerprint()
-        self._safety = TextSafety(
+        self.safety = TextSafety(
             settings.control_tokens,
             delimiters_around(settings.prompt.user) if settings.guard_delimiters else None,
         )
@@ -51,7 +51,7 @@ class Judge:
 
     def messages(self, item: Question) -> list[dict[str, str]]:
         """The chat messages that the judge is sent for `item`."""
-        return self.settings.prompt.render(item.question, item.answer, item.reference, self._safety)
+        return self.settings.prompt.render(item.question, item.answer, item.reference, self.safety)
 
     async def judge(self, item: Question) -> Verdict:
         """The verdict on `item`; any fault but ServerGone is the verdict's status."""

@@ -29,7 +29,7 @@ def request_body(settings: JudgeSettings, messages: Messages) -> dict[str, Any]:
     """The chat completion that scores a row, by its whole verdict or by one token."""
     if settings.score_only:
         prefix = settings.prompt.format.score_prefix
-        return _body(settings, [*messages, _begun(prefix)], 1, "[1-5]") | _CONTINUE
+        return _body(settings, [*messages, _begun(prefix)], 1, "[1-5]") | CONTINUE
     return _body(settings, messages, settings.max_tokens, settings.prompt.format.regex())
 
 
@@ -38,11 +38,11 @@ def explain_body(settings: JudgeSettings, messages: Messages, score: int) -> dic
     form = settings.prompt.format
     begun = _begun(form.explanation_prefix(score))
     body = _body(settings, [*messages, begun], settings.max_tokens, form.explanation_regex())
-    return {name: value for name, value in body.items() if "logprobs" not in name} | _CONTINUE
+    return {name: value for name, value in body.items() if "logprobs" not in name} | CONTINUE
 
 
 # vLLM's chat API: the last message is gone on with, not answered.
-_CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
+CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 
 
 def _begun(text: str) -> dict[str, str]:
@@ -88,7 +88,7 @@ def read_explanation(
     return replace(verdict, status=Status.OK, scores=scored.scores)
 
 
-def _outcome(reply: Reply, status: Status, raw_reply: str) -> Verdict:
+def reply_outcome(reply: Reply, status: Status, raw_reply: str) -> Verdict:
     """What a reply cost, without scores yet."""
     return Verdict(
         status,
@@ -105,7 +105,7 @@ def _outcome(reply: Reply, status: Status, raw_reply: str) -> Verdict:
 
 def _read_digit(reply: Reply, settings: JudgeSettings) -> Verdict:
     form, digit = settings.prompt.format, reply.text.strip()
-    verdict = _outcome(reply, Status.OK, form.score_prefix + reply.text)
+    verdict = reply_outcome(reply, Status.OK, form.score_prefix + reply.text)
     if digit not in map(str, SCALE):
         reason = f"not a whole number from 1 to 5 after '{form.overall}:': {reply.text[:40]!r}"
         return replace(verdict, status=Status.UNPARSABLE, reason=reason)
@@ -116,7 +116,7 @@ def _read_digit(reply: Reply, settings: JudgeSettings) -> Verdict:
 
 def _read(reply: Reply, settings: JudgeSettings, answer: str) -> Verdict:
     cut = reply.finish_reason == "length"
-    verdict = _outcome(reply, Status.TRUNCATED if cut else Status.OK, reply.text)
+    verdict = reply_outcome(reply, Status.TRUNCATED if cut else Status.OK, reply.text)
     try:
         parsed = parse_reply(reply.text, settings.prompt.format, answer, cut)
     except UnparsableReply as error:

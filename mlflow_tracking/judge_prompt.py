@@ -13,6 +13,7 @@ its line if the question or the answer stands in the same paragraph.
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from mlflow_tracking.row_text import TextSafety
 # Russian with Qwen's tokenizer, which leaves the default --max-tokens 256 room for the score.
 JUSTIFICATION_CHARS = 400
 
-_PLACEHOLDER = re.compile(r"\{(question|answer|reference)\}")
+# answer_a and answer_b are those of a prompt that compares two answers.
+_PLACEHOLDER = re.compile(r"\{(question|answer(?:_[ab])?|reference)\}")
 _DECLARATION = re.compile(
     r"^[ \t]*([^\n:：\[\]{}]{1,60}?)[ \t]*[:：][*_ \t]*\[([^\]\n]+)\][*_ \t]*$", re.M
 )
@@ -111,12 +113,18 @@ class JudgePrompt:
         safe = {name: safety.neutralise(text) for name, text in values.items()}
         parts = [("system", self.system), ("user", self.user)]
         return [
-            {"role": role, "content": _fill(template, safe)} for role, template in parts if template
+            {"role": role, "content": fill(template, safe)} for role, template in parts if template
         ]
 
 
 def load_prompt(path: Path) -> JudgePrompt:
     """Read the prompt file at `path`; raises PromptError with what is missing."""
+    text, digest, system, user = read_prompt(path, ("question", "answer"))
+    return JudgePrompt(path, text, digest, system, user, read_format(path, text))
+
+
+def read_prompt(path: Path, needs: Sequence[str]) -> tuple[str, str, str, str]:
+    """Text, sha256, system message and user message of a prompt file with those placeholders."""
     try:
         text = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").strip() + "\n"
     except FileNotFoundError:
@@ -125,13 +133,12 @@ def load_prompt(path: Path) -> JudgePrompt:
         raise PromptError(f"{path}: is not UTF-8; save it as UTF-8") from None
     except OSError as error:
         raise PromptError(f"{path}: cannot be read: {error.strerror}") from None
-    for name in ("question", "answer"):
+    for name in needs:
         if f"{{{name}}}" not in text:
             raise PromptError(f"{path}: has no placeholder {{{name}}}; the row's {name} goes there")
     head, fence, tail = _split(text)
-    digest = hashlib.sha256(text.encode()).hexdigest()
     system, user = (head, tail) if fence else ("", text.strip())
-    return JudgePrompt(path, text, digest, system, user, read_format(path, text))
+    return text, hashlib.sha256(text.encode()).hexdigest(), system, user
 
 
 def check_score_only(prompt: JudgePrompt) -> None:
@@ -177,13 +184,17 @@ def _split(text: str) -> tuple[str, bool, str]:
     return head, True, tail
 
 
-def _fill(template: str, values: dict[str, str]) -> str:
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """The template with the row's texts in its placeholders, in one pass.
+
+    A placeholder without a text stays as it is; without a reference its paragraph is left out.
+    """
     if not values["reference"].strip() and "{reference}" in template:
         paragraphs = re.split(r"(\n[ \t]*\n)", template)
         kept = [_without_reference(p) if "{reference}" in p else p for p in paragraphs]
         template = re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", "".join(kept)).strip()
         values = {**values, "reference": ""}  # a blank one, where it stands among the others
-    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
 
 
 def _without_reference(paragraph: str) -> str:

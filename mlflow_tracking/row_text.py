@@ -77,7 +77,7 @@ def delimiters_around(template: str) -> Delimiters:
     lines = [line.strip() for line in template.splitlines()]
     found: set[str] = set()
     for index, line in enumerate(lines):
-        if re.search(r"\{(?:question|answer|reference)\}", line):
+        if re.search(r"\{(?:question|answer(?:_[ab])?|reference)\}", line):
             found.update(part.strip() for part in re.split(r"\{\w+\}", line))
             before = [text for text in lines[:index] if text][-1:]
             after = [text for text in lines[index + 1 :] if text][:1]
