@@ -6,6 +6,7 @@ python mlflow_tracking/run_experiment.py --check --data my.csv
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,11 +93,21 @@ class Plan:
 
 def make_plan(arguments: argparse.Namespace, settings: Settings) -> Plan:
     """Read and check everything that can be; raises the error of what is wrong."""
+    data = load_rows(arguments.data, arguments.encoding, arguments.limit)
+    return check_judge(arguments, settings, data, questions(data))
+
+
+def check_judge(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    data: DataSet,
+    items: Sequence[Question],
+) -> Plan:
+    """Check the judge, and that it can be asked about `items`, the rows of `data`."""
     base_url = check_base_url(arguments.base_url)
     wanted = wanted_judge(arguments)
-    data = load_rows(arguments.data, arguments.encoding, arguments.limit)
     policy = retry_policy(arguments)
-    findings = asyncio.run(preflight(base_url, settings.api_key, wanted, questions(data)))
+    findings = asyncio.run(preflight(base_url, settings.api_key, wanted, items))
     tracking = Tracking(settings.tracking_uri, arguments.experiment_name)
     path, key = arguments.calibration, settings.api_key
     calibration = calibration_for(path, findings.settings) if path else None

@@ -151,14 +151,19 @@ def check_run(tracking: Tracking, run_id: str, experiment_id: str) -> None:
             )
 
 
-def start_run(tracking: Tracking, name: str | None, run_id: str | None) -> str:
+def start_run(
+    tracking: Tracking,
+    name: str | None,
+    run_id: str | None,
+    tags: Mapping[str, str] = RUN_TAGS,
+) -> str:
     """Start a run, or go on with `run_id`, and return its id; raises TrackingError."""
     with mlflow_errors(tracking):
         # No system metrics: the run's page puts those eight above the judge's own.
         if run_id:
             run = mlflow.start_run(run_id=run_id)
         else:
-            run = mlflow.start_run(run_name=name, tags=RUN_TAGS)
+            run = mlflow.start_run(run_name=name, tags=dict(tags))
     return str(run.info.run_id)
 
 
@@ -169,17 +174,26 @@ def frame(data: DataSet) -> pd.DataFrame:
     return table
 
 
-def log_start(data: DataSet, params: Mapping[str, Any], judge: JudgeConnection) -> Any:
-    """Params, the prompt, and the data set that mlflow.evaluate will log as the run's input."""
+def log_start(
+    data: DataSet, params: Mapping[str, Any], judge: JudgeConnection, as_input: str = ""
+) -> Any:
+    """Params, the prompt, and the data set that mlflow.evaluate will log as the run's input.
+
+    With a context `as_input` it is logged as such at once.
+    """
     log_settings(params, judge.settings.prompt)
-    return mlflow.data.from_pandas(
-        frame(data),
+    table = frame(data)
+    dataset = mlflow.data.from_pandas(
+        table,
         source=str(data.path),
         name=data.path.stem,
         targets=REFERENCE,
-        predictions=ANSWER,
+        predictions=ANSWER if ANSWER in table else None,
         digest=hashlib.sha256(data.sha256.encode()).hexdigest()[:8],
     )
+    if as_input:
+        mlflow.log_input(dataset, context=as_input)
+    return dataset
 
 
 def log_settings(params: Mapping[str, Any], prompt: JudgePrompt) -> None:

@@ -1,4 +1,4 @@
-"""How do tests run run_experiment.py, and read what it left in MLflow?
+"""How do tests run the commands that judge, and read what they left in MLflow?
 
     workspace = Workspace(tmp_path)
     done = workspace.run("--data", str(csv), base_url=stub.base_url)
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,8 @@ class Recorded:
 class Workspace:
     """A folder with a database, artifacts and journals of its own."""
 
-    def __init__(self, folder: Path, with_database: bool = True) -> None:
-        self.folder, self.journals = folder, folder / "journals"
+    def __init__(self, folder: Path, with_database: bool = True, script: Path = SCRIPT) -> None:
+        self.folder, self.journals, self.script = folder, folder / "journals", script
         self.uri = f"sqlite:///{folder / 'mlflow.db'}"
         if with_database:
             shutil.copy(_empty_database(), folder / "mlflow.db")
@@ -93,7 +94,8 @@ class Workspace:
     def words(self, flags: Sequence[str], base_url: str) -> list[str]:
         given = ["--base-url", base_url] if base_url else []
         folder = [] if "--journal-dir" in flags else ["--journal-dir", str(self.journals)]
-        traces = [] if "--traces" in flags else ["--traces", "0"]  # they take 0.03 s each
+        # Traces take 0.03 s each.
+        traces = ["--traces", "0"] if self.script == SCRIPT and "--traces" not in flags else []
         return [*flags, *given, *folder, *traces]
 
     def start(
@@ -105,7 +107,8 @@ class Workspace:
         settings: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """The command as a process, running; `before` is done in it first."""
-        script = os.path.relpath(SCRIPT, cwd) if cwd.is_relative_to(ROOT) else str(SCRIPT)
+        inside = cwd.is_relative_to(ROOT)
+        script = os.path.relpath(self.script, cwd) if inside else str(self.script)
         return subprocess.Popen(
             [sys.executable, script, *self.words(flags, base_url)],
             cwd=cwd,
@@ -124,7 +127,7 @@ class Workspace:
     def resume(self, done: Done, **settings: str) -> Done:
         """Run the command that the last line of `done` gives, word for word."""
         process = subprocess.run(
-            [sys.executable, str(SCRIPT), *done.resume_command],
+            [sys.executable, str(self.script), *done.resume_command],
             cwd=ROOT,
             env=self.environment(**settings),
             capture_output=True,
@@ -148,7 +151,8 @@ class Workspace:
 
     def journal(self, run_id: str) -> list[dict[str, Any]]:
         """The verdicts of a run's journal, line by line; a torn last line is left out."""
-        data = (self.journals / f"{run_id}.jsonl").read_bytes()
+        [path] = self.journals.rglob(f"{run_id}.jsonl")
+        data = path.read_bytes()
         lines = data[: data.rfind(b"\n") + 1].splitlines()
         return [json.loads(line) for line in lines[1:]]
 
@@ -180,7 +184,7 @@ def called_from(workspace: Workspace, flags: Sequence[str], **settings: str) -> 
             patch.delenv(name, raising=False)
         for name, value in workspace.environment(**settings).items():
             patch.setenv(name, value)
-        patch.setattr(sys, "argv", [str(SCRIPT), *flags])
+        patch.setattr(sys, "argv", [str(workspace.script), *flags])
         try:
             yield
         finally:
@@ -199,8 +203,7 @@ def call(
     **settings: str,
 ) -> Done:
     """The command's `main` in this process."""
-    from mlflow_tracking.run_experiment import main
-
+    main = import_module(f"mlflow_tracking.{workspace.script.stem}").main
     capfd.readouterr()
     with called_from(workspace, workspace.words(flags, base_url), **settings):
         try:

@@ -73,6 +73,12 @@ class Call:
         return asked(self.body)
 
     @property
+    def answer(self) -> str:
+        """What stands in the prompt as the answer to judge; all of it for other prompts."""
+        found = re.search(r"<answer>\n(.*)\n</answer>", self.text, re.S)
+        return found[1] if found else self.text
+
+    @property
     def begun(self) -> str:
         """What the reply begins with already."""
         last = self.body["messages"][-1]
@@ -89,6 +95,8 @@ class JudgeStub:
     api_key: str = ""
     latency_s: float = 0.0
     faults: Callable[[Call], str] = lambda call: ""  # a fault's name, '' for none
+    judge: Callable[[Call], int] = lambda call: true_score(call.text)  # 1-5
+    prefer: Callable[[Call], int] = lambda call: 1  # of two answers: the first or the second
     retry_after: str = "1"
     honours_constraint: bool = True
     sends_logprobs: bool = True
@@ -270,7 +278,7 @@ class JudgeStub:
         if fault == "prose" or (constraint and not _FIELD.search(constraint)):
             canary = fault != "prose" and self.honours_constraint
             return "7" if canary else PROSE
-        score = true_score(call.text)
+        score = self.judge(call)
         labels = _labels(constraint) if self.honours_constraint else []
         if "\nscore: Your numerical score" in call.text:  # MLflow's own scorer asks for these two
             labels = [("score", True), ("justification", False)]
@@ -288,7 +296,9 @@ class JudgeStub:
         """What comes after the beginning of a reply."""
         if "four five" in call.begun:
             return " six"
-        score = true_score(call.text)
+        if constraint == "[12]":
+            return str(self.prefer(call))
+        score = self.judge(call)
         return str(score) if constraint == "[1-5]" else f" because of {call.row[:40]!r}"
 
     def _completion(
