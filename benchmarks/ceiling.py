@@ -20,7 +20,8 @@ from typing import Any
 import aiohttp
 
 from benchmarks.speed_pass import Outcome, failures_of
-from llm_client.judge_client import JudgeClient, Reply
+from llm_client.judge_client import JudgeClient
+from llm_client.reply import Reply
 from mlflow_tracking.custom_metrics import JudgeConnection
 from mlflow_tracking.judge import Judge, Question
 

@@ -17,7 +17,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from llm_client.server_faults import ServerFault, broken_off, unknown_model
-from llm_client.settings import Settings, SettingsError, check_base_url, load_settings
+from llm_client.settings import (
+    Settings,
+    SettingsError,
+    check_base_url,
+    load_settings,
+    split_base_urls,
+)
 
 KINDS_OF_TOKENS = ("prompt", "completion")
 CONNECT_SECONDS = 5.0  # a server that runs accepts at once, however busy it is
@@ -130,9 +136,9 @@ def _text(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    """What `check_base_url` accepts."""
+    """What `check_base_url` accepts; of several the first, one question needs one server."""
     try:
-        return check_base_url(_text(value))
+        return check_base_url(split_base_urls(_text(value))[0])
     except SettingsError:
         raise argparse.ArgumentTypeError(
             f"'{value}' is not a URL; write it as http://127.0.0.1:8000/v1"

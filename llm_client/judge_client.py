@@ -4,7 +4,8 @@ Used by `python mlflow_tracking/run_experiment.py --concurrency 32 --wait-for-se
 
 What can pass is tried again, with backoff and jitter: 408, 409, 425, 429, 5xx, broken bodies and
 time-outs up to `attempts` times; a server that cannot be reached for `wait_for_server_s` seconds,
-because a restart loads its weights anew. 400 and 401 are answers and are not tried again.
+because a restart loads its weights anew. 400 and 401 are answers and are not tried again. Of
+several servers, a call that fails on one is tried on the next at once, and that costs no attempt.
 """
 
 import asyncio
@@ -19,34 +20,15 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from llm_client.reply import Reply, read_reply
+from llm_client.server_pool import Server, ServerPool
+from llm_client.settings import split_base_urls
+
 _Answer = TypeVar("_Answer")
 
 _TRANSIENT = {408, 409, 425, 429}
 _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 15.0
 _GET_TIMEOUT_S = 8.0  # of a question about the server itself, which costs it nothing
-
-
-@dataclass(frozen=True)
-class TokenLogprobs:
-    """One token of a reply: its bytes, its log probability, and its alternatives' (natural log)."""
-
-    text: bytes
-    logprob: float
-    alternatives: tuple[tuple[bytes, float], ...]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A chat completion, with what it cost."""
-
-    text: str
-    finish_reason: str
-    tokens: tuple[TokenLogprobs, ...]  # empty if the server sent no log probabilities
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int  # of the prompt, from the server's prefix cache
-    latency_s: float = 0.0  # of the call that succeeded
-    attempts: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,22 +55,32 @@ class ServerGone(Exception):
 class _Retry(Exception):
     """What went wrong may pass. `after_s`: the server's own Retry-After."""
 
-    def __init__(self, message: str, status: int = 0, after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        status: int = 0,
+        after_s: float | None = None,
+        timed_out: bool = False,
+    ) -> None:
         super().__init__(message)
-        self.status, self.after_s = status, after_s
+        self.status, self.after_s, self.timed_out = status, after_s, timed_out
 
 
 class JudgeClient:
-    """Calls one OpenAI-compatible server; use it as an asynchronous context manager."""
+    """Calls OpenAI-compatible servers of one judge; an asynchronous context manager.
+
+    `base_url` may name several, separated by commas; `base_url` and `root_url` of the object are
+    those of the first.
+    """
 
     def __init__(
         self, base_url: str, api_key: str, policy: RetryPolicy, connections: int = 64
     ) -> None:
-        self.base_url = base_url.rstrip("/")
-        self.root_url = self.base_url.removesuffix("/v1")
+        self._pool = ServerPool(split_base_urls(base_url))
+        self.base_url = self._pool.servers[0].base_url
+        self.root_url = self._pool.servers[0].root_url
         self._key, self._policy, self._connections = api_key, policy, connections
         self._session: aiohttp.ClientSession | None = None
-        self._gone_since: float | None = None  # None: the last try to connect succeeded
 
     async def __aenter__(self) -> "JudgeClient":
         self._session = aiohttp.ClientSession(
@@ -109,15 +101,17 @@ class JudgeClient:
 
     async def chat(self, body: Mapping[str, Any]) -> Reply:
         """One chat completion; raises CallFailed or ServerGone."""
-        url = f"{self.base_url}/chat/completions"
-        reply, latency_s, attempts = await self._post(url, body, _read_reply)
+        reply, latency_s, attempts = await self._post(
+            lambda server: f"{server.base_url}/chat/completions", body, read_reply
+        )
         return replace(reply, latency_s=latency_s, attempts=attempts)
 
     async def count_tokens(self, model: str, messages: Sequence[Mapping[str, str]]) -> int:
         """Tokens of the prompt as the server renders it (vLLM's /tokenize); raises CallFailed."""
         body = {"model": model, "messages": messages}
-        url = f"{self.root_url}/tokenize"
-        count, _, _ = await self._post(url, body, lambda answer: int(answer["count"]))
+        count, _, _ = await self._post(
+            lambda server: f"{server.root_url}/tokenize", body, lambda answer: int(answer["count"])
+        )
         return count
 
     async def get(self, url: str) -> Any:
@@ -131,37 +125,65 @@ class JudgeClient:
             return json.loads(text) if text.strip() else {}
 
     async def _post(
-        self, url: str, body: Mapping[str, Any], read: Callable[[Any], _Answer]
+        self,
+        route: Callable[[Server], str],
+        body: Mapping[str, Any],
+        read: Callable[[Any], _Answer],
     ) -> tuple[_Answer, float, int]:
         """What `read` makes of the answer, seconds of the call that gave it, number of calls."""
         attempts = faults = 0
+        failed: set[Server] = set()  # by this call, and each costs it no attempt once
         while True:
             attempts += 1
-            started = time.monotonic()
+            server = self._pool.take(failed)
             try:
-                text = await self._post_once(url, body, attempts)
-                answer, latency_s = _read(text, read), time.monotonic() - started
+                answer, latency_s = await self._try(server, route(server), body, read)
+                return answer, latency_s, attempts
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                self._pool.unreachable(server)
                 await self._wait_for_server(error, attempts)  # not this call's fault
                 continue
-            except TimeoutError:
-                fault, timed_out = _Retry(f"no answer in {self._policy.timeout_s:g} s"), True
-            except aiohttp.ClientError as error:  # reset, or the body broke off
-                fault, timed_out = _Retry(_connection_text(error)), False
+            except CallFailed as failure:
+                failure.attempts = attempts
+                if not (_is_the_servers(failure) and self._pool.has_other({server})):
+                    self._pool.answered(server)
+                    raise
+                fault = _Retry(str(failure), failure.status)
             except _Retry as error:
-                fault, timed_out = error, False
-            else:
-                return answer, latency_s, attempts
+                fault = error
+            self._pool.failed(server)
+            failed.add(server)
+            if self._pool.has_other(failed):
+                continue
             faults += 1
             if faults >= self._policy.attempts:
-                message = f"{fault} ({url}, {attempts} attempts)"
-                raise CallFailed(message, fault.status, attempts, timed_out)
+                message = f"{fault} ({route(server)}, {attempts} attempts)"
+                raise CallFailed(message, fault.status, attempts, fault.timed_out)
             await asyncio.sleep(_pause(faults, fault.after_s))
 
-    async def _post_once(self, url: str, body: Mapping[str, Any], attempts: int) -> str:
+    async def _try(
+        self, server: Server, url: str, body: Mapping[str, Any], read: Callable[[Any], _Answer]
+    ) -> tuple[_Answer, float]:
+        """One call; raises _Retry, CallFailed, or aiohttp's errors of a connection not made."""
+        started = time.monotonic()
+        try:
+            text = await self._post_once(server, url, body)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise
+        except TimeoutError:
+            raise _Retry(f"no answer in {self._policy.timeout_s:g} s", timed_out=True) from None
+        except aiohttp.ClientError as error:  # reset, or the body broke off
+            raise _Retry(_connection_text(error)) from None
+        finally:
+            self._pool.release(server)
+        answer = _read(text, read)
+        self._pool.answered(server)
+        return answer, time.monotonic() - started
+
+    async def _post_once(self, server: Server, url: str, body: Mapping[str, Any]) -> str:
         assert self._session is not None, "use `async with JudgeClient(...)`"
         async with self._session.post(url, json=body, allow_redirects=False) as response:
-            self._gone_since = None
+            self._pool.reached(server)
             text = await response.text(errors="replace")
             if response.status in _TRANSIENT or response.status >= 500:
                 after = _retry_after(response.headers.get("Retry-After"))
@@ -169,20 +191,25 @@ class JudgeClient:
                 raise _Retry(message, response.status, after)
             if response.status != 200:
                 message = f"HTTP {response.status}: {_error_text(text)} ({url})"
-                raise CallFailed(message, response.status, attempts)
+                raise CallFailed(message, response.status, 1)
             return text
 
     async def _wait_for_server(self, error: Exception, attempts: int) -> None:
         """Sleep before the next try to connect; raises ServerGone after the policy's bound."""
-        # From the first refusal on, not from the last answer: a slow judge's silence is no absence.
-        now = time.monotonic()
-        self._gone_since = now if self._gone_since is None else self._gone_since
-        away = now - self._gone_since
-        if away >= self._policy.wait_for_server_s:
+        away_s = self._pool.away_s()
+        if away_s is not None and away_s >= self._policy.wait_for_server_s:
+            urls = ",".join(server.base_url for server in self._pool.servers)
             raise ServerGone(
-                f"{self.base_url}: not reached for {away:.0f} s ({_connection_text(error)})"
+                f"{urls}: not reached for {away_s:.0f} s ({_connection_text(error)})"
             ) from None
-        await asyncio.sleep(min(_pause(min(attempts, 4), None), 5.0))
+        if not self._pool.has_other(()):
+            await asyncio.sleep(min(_pause(min(attempts, 4), None), 5.0))
+
+
+def _is_the_servers(failure: CallFailed) -> bool:
+    """Of one among several: another key, or another model since a restart."""
+    other_model = failure.status == 404 and "does not exist" in str(failure)
+    return failure.status in (401, 403) or other_model
 
 
 def _pause(faults: int, after_s: float | None) -> float:
@@ -227,39 +254,3 @@ def _read(text: str, read: Callable[[Any], _Answer]) -> _Answer:
         return read(json.loads(text))
     except (ValueError, LookupError, TypeError, AttributeError):
         raise _Retry(f"the reply has another shape: {text[:80]!r}", 200) from None
-
-
-def _read_reply(answer: Mapping[str, Any]) -> Reply:
-    choice = answer["choices"][0]
-    text = choice["message"].get("content") or ""
-    usage = answer.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    return Reply(
-        text=text.encode(errors="replace").decode(),  # half a surrogate cannot be written anywhere
-        finish_reason=choice.get("finish_reason") or "",
-        tokens=_read_logprobs(choice.get("logprobs")),
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        completion_tokens=int(usage.get("completion_tokens") or 0),
-        cached_tokens=int(details.get("cached_tokens") or 0),
-    )
-
-
-def _read_logprobs(logprobs: Mapping[str, Any] | None) -> tuple[TokenLogprobs, ...]:
-    tokens = (logprobs or {}).get("content") or []
-    return tuple(
-        TokenLogprobs(
-            _token_bytes(token),
-            float(token["logprob"]),
-            tuple(
-                (_token_bytes(other), float(other["logprob"]))
-                for other in token.get("top_logprobs") or []
-            ),
-        )
-        for token in tokens
-    )
-
-
-def _token_bytes(token: Mapping[str, Any]) -> bytes:
-    """A token may be half a character: its bytes tell, its text cannot."""
-    raw = token.get("bytes")
-    return bytes(raw) if raw is not None else str(token["token"]).encode(errors="replace")

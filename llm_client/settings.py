@@ -44,7 +44,7 @@ class Settings:
     judge_model: str
     server_host: str
     server_port: int
-    base_url: str
+    base_url: str  # of several servers: separated by commas
     api_key: str
     hub_token: str
     tracking_uri: str
@@ -75,12 +75,23 @@ def load_settings(
         judge_model=value("JUDGE_MODEL"),
         server_host=host,
         server_port=port,
-        base_url=check_base_url(value("JUDGE_BASE_URL", f"http://{_reachable(host)}:{port}/v1")),
+        base_url=check_base_urls(value("JUDGE_BASE_URL", f"http://{_reachable(host)}:{port}/v1")),
         api_key=api_key,
         hub_token=value("HUGGING_FACE_HUB_TOKEN"),
         tracking_uri=value("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}"),
         experiment_name=value("MLFLOW_EXPERIMENT_NAME", "llm_judge"),
     )
+
+
+def split_base_urls(text: str) -> tuple[str, ...]:
+    """The servers that JUDGE_BASE_URL or --base-url names, each once, without end slashes."""
+    urls = (url.strip().rstrip("/") for url in text.split(","))
+    return tuple(dict.fromkeys(url for url in urls if url)) or ("",)
+
+
+def check_base_urls(text: str) -> str:
+    """The URLs, separated by commas; raises SettingsError for one that cannot be used."""
+    return ",".join(check_base_url(url) for url in split_base_urls(text))
 
 
 def check_base_url(url: str) -> str:

@@ -24,6 +24,7 @@ from mlflow.metrics.genai import make_genai_metric
 from mlflow.models import EvaluationMetric
 
 from llm_client.judge_client import JudgeClient, RetryPolicy
+from llm_client.settings import split_base_urls
 from mlflow_tracking.journal import Journal
 from mlflow_tracking.judge import Judge, Question
 from mlflow_tracking.judge_prompt import JudgePrompt
@@ -42,7 +43,7 @@ Scorer = Callable[..., MetricValue]
 class JudgeConnection:
     """Where the judge is, who it is, and how hard it may be asked."""
 
-    base_url: str
+    base_url: str  # of several servers: separated by commas
     api_key: str
     settings: JudgeSettings
     journal: Journal
@@ -50,7 +51,7 @@ class JudgeConnection:
     policy: RetryPolicy = RetryPolicy()
 
     def client(self) -> JudgeClient:
-        """A client for the judge's server, to be used with `async with`."""
+        """A client for the judge's servers, to be used with `async with`."""
         return JudgeClient(self.base_url, self.api_key, self.policy, self.concurrency)
 
 
@@ -140,7 +141,7 @@ def make_stock_metric(judge: JudgeConnection, name: str = METRIC_NAME) -> Evalua
             greater_is_better=True,
             max_workers=judge.concurrency,
             # The full address: with .../v1 alone every row is a 404 and the run ends 'well'.
-            proxy_url=f"{judge.base_url}/chat/completions",
+            proxy_url=f"{split_base_urls(judge.base_url)[0]}/chat/completions",
             metric_metadata={
                 "prompt_sha256": settings.prompt.sha256,
                 "judge_root": settings.model_root,

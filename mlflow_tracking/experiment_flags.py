@@ -79,7 +79,12 @@ def add_judge_flags(add: Add, settings: Settings) -> None:
     add("--prompt", "the judge's prompt", type=Path, default=_HERE / "prompts/judge_prompt.txt")
     add("--limit", "judge only the first N rows", type=positive, metavar="N")
     add("--model", "the judge, as the server names it (default: the one it serves)", default="")
-    add("--base-url", "OpenAI-compatible root of the server", default=settings.base_url)
+    add(
+        "--base-url",
+        "OpenAI-compatible root of the server; of several, with commas between them",
+        default=settings.base_url,
+        metavar="URL[,URL...]",
+    )
     add("--max-tokens", "of a reply", type=positive, default=256, metavar="N")
     add("--seed", "of the judge's sampling", type=_seed, default=0, metavar="N")
 

@@ -13,7 +13,7 @@ from typing import Any
 import mlflow
 
 from llm_client.judge_client import RetryPolicy
-from llm_client.settings import Settings, check_base_url
+from llm_client.settings import Settings, check_base_urls
 from mlflow_tracking.calibrated_scores import calibration_for
 from mlflow_tracking.calibration import Calibration
 from mlflow_tracking.custom_metrics import JudgeConnection
@@ -33,7 +33,7 @@ class Plan:
     arguments: argparse.Namespace
     data: DataSet
     findings: Findings
-    judge_at: str  # the server's root, ends in /v1
+    judge_at: str  # the server's root, ends in /v1; of several: separated by commas
     api_key: str
     policy: RetryPolicy
     tracking: Tracking
@@ -104,7 +104,7 @@ def check_judge(
     items: Sequence[Question],
 ) -> Plan:
     """Check the judge, and that it can be asked about `items`, the rows of `data`."""
-    base_url = check_base_url(arguments.base_url)
+    base_url = check_base_urls(arguments.base_url)
     wanted = wanted_judge(arguments)
     policy = retry_policy(arguments)
     findings = asyncio.run(preflight(base_url, settings.api_key, wanted, items))

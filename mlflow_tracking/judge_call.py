@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from llm_client.judge_client import Reply
+from llm_client.reply import Reply
 from mlflow_tracking.judge_prompt import JUSTIFICATION_CHARS
 from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.reply_parser import UnparsableReply, parse_reply

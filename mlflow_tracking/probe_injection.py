@@ -23,15 +23,15 @@ import numpy as np
 from tqdm import tqdm
 
 from llm_client.judge_client import JudgeClient, RetryPolicy, ServerGone
-from llm_client.settings import ROOT, SettingsError, check_base_url, load_settings
+from llm_client.settings import ROOT, SettingsError, check_base_urls, load_settings
 from mlflow_tracking.console import say, warn
 from mlflow_tracking.injection_probe import CORPUS, Corpus, load_corpus
 from mlflow_tracking.judge import Judge, Question
 from mlflow_tracking.judge_prompt import JudgePrompt, PromptError, load_prompt
 from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.manipulation import find_spans
-from mlflow_tracking.preflight import PreflightError, check_server
 from mlflow_tracking.rows import DataError, load_rows
+from mlflow_tracking.server_check import PreflightError, check_server
 from mlflow_tracking.verdict import Verdict
 
 
@@ -211,7 +211,7 @@ async def _probe(arguments: argparse.Namespace, api_key: str) -> list[Shift]:
     prompt = load_prompt(arguments.prompt)
     score_first = prompt.format.labels[0] in prompt.format.scores and len(prompt.format.scores) == 1
     wanted = JudgeSettings(arguments.model, prompt, max_tokens=12 if score_first else 256)
-    base_url = check_base_url(arguments.base_url)
+    base_url = check_base_urls(arguments.base_url)
     async with JudgeClient(base_url, api_key, RetryPolicy(wait_for_server_s=0)) as client:
         found = (await check_server(client, wanted)).settings
         corpus = load_corpus(arguments.attacks, arguments.per_attack)

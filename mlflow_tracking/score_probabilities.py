@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from llm_client.judge_client import TokenLogprobs
+from llm_client.reply import TokenLogprobs
 from mlflow_tracking.verdict import SCALE
 
 

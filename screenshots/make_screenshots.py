@@ -28,7 +28,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from llm_client.settings import ROOT, Settings, load_settings
+from llm_client.settings import ROOT, Settings, load_settings, split_base_urls
 from screenshots import terminal
 from screenshots.browser import (
     BrowserMissing,
@@ -83,10 +83,11 @@ def _terminals(browser: Browser, settings: Settings, server_log: Path) -> None:
     """The server's start, and what both clients print."""
     if not server_log.is_file():
         raise FileNotFoundError(f"{server_log}: the server's output is not there; make server")
-    root_url = settings.base_url.removesuffix("/v1")
+    base_url = split_base_urls(settings.base_url)[0]
+    root_url = base_url.removesuffix("/v1")
     log = terminal.plain(server_log.read_text(encoding="utf-8", errors="replace"))
     health = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}\\n", f"{root_url}/health"]
-    models = ["curl", "-s", settings.base_url + "/models"]
+    models = ["curl", "-s", base_url + "/models"]
     if settings.api_key:
         models[2:2] = ["-H", f"Authorization: Bearer {settings.api_key}"]
     sessions = [

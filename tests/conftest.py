@@ -46,6 +46,18 @@ def vllm_processes(
             started["base_model_server"] = VllmProcess(
                 logs / "base.log", KEY, JUDGE_MODEL=model, VLLM_CPU_KVCACHE_SPACE="1"
             )
+        if "twin_servers" in wanted:
+            model = str(request.getfixturevalue("tiny_opt"))
+            core = sorted(os.sched_getaffinity(0))
+            for number, name in enumerate(("twin_1", "twin_2")):
+                started[name] = VllmProcess(
+                    logs / f"{name}.log",
+                    KEY,
+                    JUDGE_MODEL=model,
+                    VLLM_CPU_KVCACHE_SPACE="1",
+                    # Both on both cores, the second got 5 rows while the first got 151.
+                    VLLM_CPU_OMP_THREADS_BIND=str(core[number % len(core)]),
+                )
         yield started
     finally:
         for process in started.values():
@@ -69,3 +81,9 @@ def judge_server(vllm_processes: dict[str, VllmProcess]) -> JudgeServer:
 def base_model_server(vllm_processes: dict[str, VllmProcess]) -> JudgeServer:
     """A base model without a chat template, behind a key."""
     return vllm_processes["base_model_server"].wait()
+
+
+@pytest.fixture(scope="session")
+def twin_servers(vllm_processes: dict[str, VllmProcess]) -> tuple[JudgeServer, JudgeServer]:
+    """Two servers of one base model, for a run that shares its rows; the first may be killed."""
+    return vllm_processes["twin_1"].wait(), vllm_processes["twin_2"].wait()

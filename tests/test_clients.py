@@ -264,6 +264,12 @@ def test_a_base_url_without_v1_is_told_so(stub: Stub, root: Path, script: str) -
 
 
 @both_scripts
+def test_of_several_servers_the_first_is_asked(stub: Stub, root: Path, script: str) -> None:
+    ran = run(root, script, JUDGE_BASE_URL=f"{stub.base_url},http://127.0.0.1:9/v1")
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@both_scripts
 def test_https_to_a_server_without_it_is_one_line(stub: Stub, root: Path, script: str) -> None:
     url = stub.base_url.replace("http:", "https:")
     assert_one_line(run(root, script, "--base-url", url), 1, url, "SSL")

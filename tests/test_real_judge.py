@@ -22,7 +22,7 @@ from llm_client.settings import ROOT
 from mlflow_tracking.judge import Judge, Question
 from mlflow_tracking.judge_prompt import load_prompt
 from mlflow_tracking.judge_settings import JudgeSettings
-from mlflow_tracking.preflight import check_server
+from mlflow_tracking.server_check import check_server
 from tests.experiment_process import Done, Recorded, Workspace, finish, numbered_rows, write_csv
 from tests.vllm_process import JudgeServer
 

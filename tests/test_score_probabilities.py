@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_client.judge_client import TokenLogprobs
+from llm_client.reply import TokenLogprobs
 from mlflow_tracking.score_probabilities import score_probabilities
 from mlflow_tracking.verdict import Score
 

@@ -16,7 +16,7 @@ from llm_client.settings import (
     ROOT,
     Settings,
     SettingsError,
-    check_base_url,
+    check_base_urls,
     load_settings,
     shell_assignments,
 )
@@ -108,8 +108,13 @@ def test_without_an_env_file_the_defaults_hold(tmp_path: Path) -> None:
         ({"SERVER_HOST": "::1"}, "http://[::1]:8000/v1"),
         ({"SERVER_HOST": "gpu-box"}, "http://gpu-box:8000/v1"),
         ({"SERVER_PORT": "8123", "JUDGE_BASE_URL": "https://a.b/v1/"}, "https://a.b/v1"),
+        ({"JUDGE_BASE_URL": "http://a/v1, http://b/v1/,"}, "http://a/v1,http://b/v1"),
+        ({"JUDGE_BASE_URL": "http://a/v1,http://a/v1"}, "http://a/v1"),
     ],
-    ids=["port", "every-address", "every-ipv6-address", "ipv6", "name", "given-as-a-whole"],
+    ids=[
+        *("port", "every-address", "every-ipv6-address", "ipv6", "name", "given-as-a-whole"),
+        *("several", "one-twice"),
+    ],
 )
 def test_the_clients_call_where_the_server_listens(
     tmp_path: Path, environ: dict[str, str], base_url: str
@@ -176,9 +181,10 @@ def test_a_bad_port_is_named_in_one_line(tmp_path: Path, port: str) -> None:
 
 @pytest.mark.parametrize("url", ["localhost:8000", "http://", "ftp://a/v1", "http:///v1", "8000"])
 def test_a_bad_url_is_named_with_an_example(url: str) -> None:
-    with pytest.raises(SettingsError, match="is not a URL; write it as http://") as raised:
-        check_base_url(url)
-    assert url in str(raised.value)
+    for given in (url, f"http://a/v1,{url}"):
+        with pytest.raises(SettingsError, match="is not a URL; write it as http://") as raised:
+            check_base_urls(given)
+        assert f"'{url.rstrip('/')}'" in str(raised.value)
 
 
 @pytest.mark.parametrize(

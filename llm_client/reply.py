@@ -1,0 +1,68 @@
+"""What did the judge's server reply? A chat completion's JSON, as text, tokens and cost.
+
+Read by `python mlflow_tracking/run_experiment.py`, for each call that `judge_client.py` makes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """One token of a reply: its bytes, its log probability, and its alternatives' (natural log)."""
+
+    text: bytes
+    logprob: float
+    alternatives: tuple[tuple[bytes, float], ...]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A chat completion, with what it cost."""
+
+    text: str
+    finish_reason: str
+    tokens: tuple[TokenLogprobs, ...]  # empty if the server sent no log probabilities
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int  # of the prompt, from the server's prefix cache
+    latency_s: float = 0.0  # of the call that succeeded
+    attempts: int = 1
+
+
+def read_reply(answer: Mapping[str, Any]) -> Reply:
+    """The first choice; raises LookupError, TypeError or AttributeError for another shape."""
+    choice = answer["choices"][0]
+    text = choice["message"].get("content") or ""
+    usage = answer.get("usage") or {}
+    details = usage.get("prompt_tokens_details") or {}
+    return Reply(
+        text=text.encode(errors="replace").decode(),  # half a surrogate cannot be written anywhere
+        finish_reason=choice.get("finish_reason") or "",
+        tokens=_read_logprobs(choice.get("logprobs")),
+        prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        completion_tokens=int(usage.get("completion_tokens") or 0),
+        cached_tokens=int(details.get("cached_tokens") or 0),
+    )
+
+
+def _read_logprobs(logprobs: Mapping[str, Any] | None) -> tuple[TokenLogprobs, ...]:
+    tokens = (logprobs or {}).get("content") or []
+    return tuple(
+        TokenLogprobs(
+            _token_bytes(token),
+            float(token["logprob"]),
+            tuple(
+                (_token_bytes(other), float(other["logprob"]))
+                for other in token.get("top_logprobs") or []
+            ),
+        )
+        for token in tokens
+    )
+
+
+def _token_bytes(token: Mapping[str, Any]) -> bytes:
+    """A token may be half a character: its bytes tell, its text cannot."""
+    raw = token.get("bytes")
+    return bytes(raw) if raw is not None else str(token["token"]).encode(errors="replace")
