@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llm_client.judge_client import Reply
+from llm_client.reply import Reply
 from mlflow_tracking.judge import Judge, Question
 from mlflow_tracking.judge_call import CONTINUE, reply_outcome
 from mlflow_tracking.judge_passes import JudgePass
