@@ -36,9 +36,9 @@ from llm_client.settings import Settings, SettingsError, load_settings
 from mlflow_tracking.console import say, warn
 from mlflow_tracking.experiment_flags import parse_arguments
 from mlflow_tracking.experiment_plan import Plan, make_plan
-from mlflow_tracking.judge_prompt import PromptError
 from mlflow_tracking.preflight import PreflightError
 from mlflow_tracking.rows import DataError
+from mlflow_tracking.verdict_format import PromptError
 
 _HERE = Path(__file__).resolve().parent
 _MISTAKES = (SettingsError, PromptError, DataError, PreflightError)

@@ -3,8 +3,9 @@
 Used by `python mlflow_tracking/run_experiment.py`, whole replies and `--score-only` alike.
 
 With `score_only` the reply is one token. The judge is given the beginning of its own reply, with
-the score's label, and writes the digit: the same digit as in a whole reply, for the same text
-stands before it. A justification can be had afterwards the same way, with the digit given, too.
+the score's label (a decision has none), and writes the digit: the same digit as in a whole reply,
+for the same text stands before it. A justification can be had afterwards the same way, with the
+digit given, too.
 """
 
 import time
@@ -13,11 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from llm_client.reply import Reply
-from mlflow_tracking.judge_prompt import JUSTIFICATION_CHARS
+from mlflow_tracking.decision_reply import parse_decision_reply
 from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.reply_parser import UnparsableReply, parse_reply
-from mlflow_tracking.score_probabilities import score_probabilities
+from mlflow_tracking.score_probabilities import score_probabilities, token_at
 from mlflow_tracking.verdict import CUT_MARK, SCALE, Score, Status, Verdict
+from mlflow_tracking.verdict_format import JUSTIFICATION_CHARS, VerdictFormat
 
 Messages = Sequence[dict[str, str]]
 
@@ -28,8 +30,11 @@ _TOP_LOGPROBS_CONSTRAINED, _TOP_LOGPROBS_FREE = 5, 20
 def request_body(settings: JudgeSettings, messages: Messages) -> dict[str, Any]:
     """The chat completion that scores a row, by its whole verdict or by one token."""
     if settings.score_only:
-        prefix = settings.prompt.format.score_prefix
-        return _body(settings, [*messages, _begun(prefix)], 1, "[1-5]") | CONTINUE
+        form = settings.prompt.format
+        if not form.score_prefix:
+            return _body(settings, messages, 1, form.score_regex())
+        begun = [*messages, _begun(form.score_prefix)]
+        return _body(settings, begun, 1, form.score_regex()) | CONTINUE
     return _body(settings, messages, settings.max_tokens, settings.prompt.format.regex())
 
 
@@ -104,28 +109,43 @@ def reply_outcome(reply: Reply, status: Status, raw_reply: str) -> Verdict:
 
 
 def _read_digit(reply: Reply, settings: JudgeSettings) -> Verdict:
-    form, digit = settings.prompt.format, reply.text.strip()
+    form, written = settings.prompt.format, reply.text.strip()
     verdict = reply_outcome(reply, Status.OK, form.score_prefix + reply.text)
-    if digit not in map(str, SCALE):
-        reason = f"not a whole number from 1 to 5 after '{form.overall}:': {reply.text[:40]!r}"
+    if form.decision:
+        value, wanted = form.decision.score(written), form.decision.regex()
+    else:
+        value = int(written) if written in map(str, SCALE) else None
+        wanted = f"a whole number from 1 to 5 after '{form.overall}:'"
+    if value is None:
+        reason = f"not {wanted}: {reply.text[:40]!r}"
         return replace(verdict, status=Status.UNPARSABLE, reason=reason)
-    place = reply.text.index(digit)
-    score = Score(int(digit), score_probabilities(reply.tokens, reply.text, place))
-    return replace(verdict, scores={form.overall: score})
+    place = reply.text.index(written)
+    return replace(verdict, scores={form.overall: _score(value, reply, place, form)})
+
+
+def _score(value: int, reply: Reply, place: int, form: VerdictFormat) -> Score:
+    """The score whose text is at `place` of the reply, with its probabilities."""
+    if form.decision is None:
+        return Score(value, score_probabilities(reply.tokens, reply.text, place))
+    found = token_at(reply.tokens, reply.text, place)
+    return Score(value, form.decision.probabilities(found[0]) if found else None)
 
 
 def _read(reply: Reply, settings: JudgeSettings, answer: str) -> Verdict:
-    cut = reply.finish_reason == "length"
+    form, cut = settings.prompt.format, reply.finish_reason == "length"
     verdict = reply_outcome(reply, Status.TRUNCATED if cut else Status.OK, reply.text)
     try:
-        parsed = parse_reply(reply.text, settings.prompt.format, answer, cut)
+        if form.decision:
+            parsed = parse_decision_reply(reply.text, form, cut)
+        else:
+            parsed = parse_reply(reply.text, form, answer, cut)
     except UnparsableReply as error:
         if not cut:
             return replace(verdict, status=Status.UNPARSABLE, reason=str(error))
         reason = f"the reply was cut at {settings.max_tokens} tokens (--max-tokens): {error}"
         return replace(verdict, reason=reason)
     scores = {
-        label: Score(value, score_probabilities(reply.tokens, reply.text, parsed.places[label]))
+        label: _score(value, reply, parsed.places[label], form)
         for label, value in parsed.scores.items()
     }
     scored = replace(verdict, scores=scores, justification=parsed.justification)

@@ -1,14 +1,13 @@
-"""What is the judge asked, and in which form must it answer? Reads a prompt file and renders it.
+"""What is the judge asked? Reads a prompt file and renders it for a row.
 
     python mlflow_tracking/run_experiment.py --prompt mlflow_tracking/prompts/judge_prompt_en.txt
     python mlflow_tracking/run_experiment.py --prompt my_prompt.txt --check
 
 A prompt file is text with the placeholders {question}, {answer} and, if it likes, {reference}.
 What stands before its first line `---` is the system message, unless a row's text goes there.
-It declares the form of the reply:
-a line `Score: [1-5]` for each score and one line `Justification: [text]`, in its own order and
-its own words. For a row without a reference, the paragraph with {reference} is left out, or only
-its line if the question or the answer stands in the same paragraph.
+It declares the form of the reply, see verdict_format.py. For a row without a reference, the
+paragraph with {reference} is left out, or only its line if the question or the answer stands in
+the same paragraph.
 """
 
 import hashlib
@@ -18,70 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow_tracking.row_text import TextSafety
-
-# Characters of a justification that the constraint allows. 400 characters are about 180 tokens of
-# Russian with Qwen's tokenizer, which leaves the default --max-tokens 256 room for the score.
-JUSTIFICATION_CHARS = 400
+from mlflow_tracking.verdict_format import PromptError, VerdictFormat, read_format
 
 # answer_a and answer_b are those of a prompt that compares two answers.
 _PLACEHOLDER = re.compile(r"\{(question|answer(?:_[ab])?|reference)\}")
-_DECLARATION = re.compile(
-    r"^[ \t]*([^\n:：\[\]{}]{1,60}?)[ \t]*[:：][*_ \t]*\[([^\]\n]+)\][*_ \t]*$", re.M
-)
-_ONE_TO_FIVE = re.compile(r"(?<!\d)1\s*(?:-|–|—|\.\.|до|to|bis|a|à)\s*5(?!\d)", re.I)
-_OTHER_RANGE = re.compile(r"\d+\s*(?:-|–|—|\.\.|до|to)\s*\d+", re.I)
-# '[1-2 sentences]' is how long a text may be, not a scale
-_LENGTH = re.compile(
-    r"\d\s*(?:\w+\s+)?(?:sentence|word|line|предложени|слов|строк|фраз|satz|sätze)", re.I
-)
-_DECORATION = "*_# \t"  # Markdown around a label in a prompt file is not part of the label
-
-
-class PromptError(ValueError):
-    """A prompt file that cannot be used; the message is one line with the file and the remedy."""
-
-
-@dataclass(frozen=True)
-class VerdictFormat:
-    """The reply's form: its labels in order, and which of them are scores."""
-
-    labels: tuple[str, ...]
-    scores: tuple[str, ...]  # a subset of labels; the last one is the overall score
-    justification: str
-
-    @property
-    def overall(self) -> str:
-        """The label of the score that `llm_judge_accuracy` reports."""
-        return self.scores[-1]
-
-    @property
-    def scores_first(self) -> bool:
-        """Whether a reply begins with its only score, so that one token can give it."""
-        return len(self.scores) == 1 and self.labels[0] == self.overall
-
-    @property
-    def score_prefix(self) -> str:
-        """A reply up to its first score's digit."""
-        return f"{self.labels[0]}: "
-
-    def explanation_prefix(self, score: int) -> str:
-        """A reply with its score, up to the justification (no space: words begin with it)."""
-        return f"{self.score_prefix}{score}\n{self.justification}:"
-
-    def explanation_regex(self) -> str:
-        """What goes on after `explanation_prefix`."""
-        return " " + self._text_regex()
-
-    def regex(self) -> str:
-        """The form as a regular expression for vLLM's `structured_outputs`."""
-        return r"\n".join(
-            f"{_escape(label)}: " + (r"[1-5]" if label in self.scores else self._text_regex())
-            for label in self.labels
-        )
-
-    @staticmethod
-    def _text_regex() -> str:
-        return r"[^\n]{1,%d}" % JUSTIFICATION_CHARS  # noqa: UP031 (braces of both kinds)
 
 
 @dataclass(frozen=True)
@@ -151,27 +90,6 @@ def check_score_only(prompt: JudgePrompt) -> None:
         )
 
 
-def read_format(path: Path, text: str) -> VerdictFormat:
-    """The declared form of the reply; raises PromptError unless it has a score and a text."""
-    kinds: dict[str, bool] = {}
-    for match in _DECLARATION.finditer(text):
-        label, inside = match[1].strip(_DECORATION), match[2]
-        is_length = bool(_LENGTH.search(inside))
-        is_score = not is_length and bool(_ONE_TO_FIVE.search(inside))
-        if not is_score and not is_length and _OTHER_RANGE.search(inside):
-            line = text.count("\n", 0, match.start()) + 1
-            raise PromptError(f"{path}:{line}: '{match[0].strip()}': the scale must be [1-5]")
-        kinds.setdefault(label, is_score)
-    scores = tuple(label for label, is_score in kinds.items() if is_score)
-    texts = [label for label, is_score in kinds.items() if not is_score]
-    if not scores:
-        raise PromptError(f"{path}: declares no score; add a line such as 'Score: [1-5]'")
-    if len(texts) != 1:
-        found = f"{len(texts)} texts ({', '.join(texts)})" if texts else "no justification"
-        raise PromptError(f"{path}: declares {found}; one line 'Justification: [text]' is needed")
-    return VerdictFormat(tuple(kinds), scores, texts[0])
-
-
 def _split(text: str) -> tuple[str, bool, str]:
     """The file before and after its first line `---`."""
     match = re.search(r"^---[ \t]*$", text, re.M)
@@ -207,8 +125,3 @@ def _without_reference(paragraph: str) -> str:
         for line in lines
         if "{reference}" not in line or "{question}" in line or "{answer}" in line
     )
-
-
-def _escape(label: str) -> str:
-    """Escape for the grammar engines, which know fewer escapes than Python (no '\\ ')."""
-    return re.sub(r"([\\.^$*+?{}\[\]|()/-])", r"\\\1", label)

@@ -18,10 +18,11 @@ from llm_client.reply import Reply
 from mlflow_tracking.judge import Judge, Question
 from mlflow_tracking.judge_call import CONTINUE, reply_outcome
 from mlflow_tracking.judge_passes import JudgePass
-from mlflow_tracking.judge_prompt import JudgePrompt, PromptError, VerdictFormat, fill, read_prompt
+from mlflow_tracking.judge_prompt import JudgePrompt, fill, read_prompt
 from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.score_probabilities import score_probabilities
 from mlflow_tracking.verdict import SCALE, Score, Status, Verdict
+from mlflow_tracking.verdict_format import PromptError, VerdictFormat
 
 ORDERS = ("pairs, a first", "pairs, b first")  # the passes' names
 _CHOICE = re.compile(r"^([^\n:\[\]{}]{1,60}): \[[^\]\n]*1[^\]\n]*2[^\]\n]*\]$", re.M)

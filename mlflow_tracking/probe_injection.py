@@ -27,12 +27,13 @@ from llm_client.settings import ROOT, SettingsError, check_base_urls, load_setti
 from mlflow_tracking.console import say, warn
 from mlflow_tracking.injection_probe import CORPUS, Corpus, load_corpus
 from mlflow_tracking.judge import Judge, Question
-from mlflow_tracking.judge_prompt import JudgePrompt, PromptError, load_prompt
+from mlflow_tracking.judge_prompt import JudgePrompt, load_prompt
 from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.manipulation import find_spans
 from mlflow_tracking.rows import DataError, load_rows
 from mlflow_tracking.server_check import PreflightError, check_server
 from mlflow_tracking.verdict import Verdict
+from mlflow_tracking.verdict_format import PromptError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mlflow_tracking.judge_prompt import VerdictFormat
+from mlflow_tracking.verdict_format import VerdictFormat
 
 # Markdown that unconstrained judges put around labels, a byte-order mark, a hard space; not '>',
 # which marks a quotation
@@ -24,7 +24,7 @@ _SCORE = re.compile(
 _SCORE_CHARS = 40  # a longer line holds more than a score; on a long one _SCORE would take minutes
 _THOUGHTS = re.compile(r"</think(?:ing)?>", re.I)
 _THOUGHTS_OPEN = re.compile(r"^[ \t]*<think(?:ing)?>", re.I | re.M)
-_CUT_CHARACTER = "�"
+CUT_CHARACTER = "�"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _read(fields: list[_Field], form: VerdictFormat, offset: int, cut: bool) -> 
         places[field.label] = offset + field.start + field.text.index(match[1])
     whole = len(fields) == len(form.labels) and fields[-1].label != form.justification
     if cut and not whole and len(scores) == len(form.scores):
-        return ParsedReply(scores, places, justification.rstrip(_CUT_CHARACTER + " "), False)
+        return ParsedReply(scores, places, justification.rstrip(CUT_CHARACTER + " "), False)
     if len(fields) < len(form.labels):
         missing = f"'{form.labels[len(fields)]}' is missing"
         if cut:

@@ -34,7 +34,6 @@ from mlflow_tracking.experiment_flags import parse_arguments
 from mlflow_tracking.experiment_plan import Plan, make_plan, questions
 from mlflow_tracking.journal import Journal, JournalError
 from mlflow_tracking.judge import Judge
-from mlflow_tracking.judge_prompt import PromptError
 from mlflow_tracking.preflight import PreflightError
 from mlflow_tracking.results_table import results_table
 from mlflow_tracking.rows import DataError
@@ -49,6 +48,7 @@ from mlflow_tracking.run_control import (
 from mlflow_tracking.run_views import log_views
 from mlflow_tracking.totals import run_metrics, score_metrics
 from mlflow_tracking.verdict import Verdict
+from mlflow_tracking.verdict_format import PromptError
 
 _MISTAKES = (
     SettingsError,

@@ -19,11 +19,11 @@ def score_probabilities(
     The digit's token is found by its place in bytes: tokenizers differ in whether it is '5' or
     ' 5'. None if the tokens do not spell the reply (then nothing is known, and nothing is guessed).
     """
-    found = _token_at(tokens, reply, place)
+    found = token_at(tokens, reply, place)
     return _distribution(*found) if found else None
 
 
-def _token_at(
+def token_at(
     tokens: Sequence[TokenLogprobs], reply: str, place: int
 ) -> tuple[TokenLogprobs, int] | None:
     """The token that holds the sign at `place`, and that sign's place in the token's bytes.

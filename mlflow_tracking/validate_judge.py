@@ -25,7 +25,6 @@ from mlflow_tracking.console import Progress, warn
 from mlflow_tracking.custom_metrics import JudgeConnection
 from mlflow_tracking.journal import Journal, JournalError
 from mlflow_tracking.judge_passes import read_passes, run_passes
-from mlflow_tracking.judge_prompt import PromptError
 from mlflow_tracking.preflight import PreflightError
 from mlflow_tracking.rows import DataError
 from mlflow_tracking.run_control import (
@@ -46,6 +45,7 @@ from mlflow_tracking.validation_record import (
     log_outcome,
     log_unfinished,
 )
+from mlflow_tracking.verdict_format import PromptError
 
 _MISTAKES = (
     SettingsError,

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 
 from llm_client.settings import ROOT
 from mlflow_tracking.judge_prompt import (
-    JUSTIFICATION_CHARS,
     JudgePrompt,
-    PromptError,
-    VerdictFormat,
     load_prompt,
-    read_format,
 )
 from mlflow_tracking.row_text import ControlTokens, TextSafety, delimiters_around
+from mlflow_tracking.verdict_format import (
+    JUSTIFICATION_CHARS,
+    PromptError,
+    VerdictFormat,
+    read_format,
+)
 
 SHIPPED = sorted((ROOT / "mlflow_tracking/prompts").glob("judge_prompt*.txt"))
 CONTROL = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "[INST]", "</s>", "<start_of_turn>"]

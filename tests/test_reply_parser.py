@@ -14,8 +14,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llm_client.settings import ROOT
-from mlflow_tracking.judge_prompt import VerdictFormat, load_prompt
+from mlflow_tracking.decision_reply import parse_decision_reply
+from mlflow_tracking.judge_prompt import load_prompt
 from mlflow_tracking.reply_parser import UnparsableReply, final_answer, parse_reply
+from mlflow_tracking.verdict_format import VerdictFormat
 
 RU = VerdictFormat(("Оценка", "Обоснование"), ("Оценка",), "Обоснование")
 EN = VerdictFormat(("Score", "Justification"), ("Score",), "Justification")
@@ -619,6 +621,11 @@ def test_the_answer_quoted_after_the_verdict_is_never_the_verdict(
 )
 def test_a_reply_that_the_constraint_allows_is_a_verdict(path: Path) -> None:
     form = load_prompt(path).format
+    if form.decision:
+        reply = f"{form.decision.right}\n{form.justification}: 5, all of it."
+        assert re.fullmatch(form.regex(), reply)
+        assert parse_decision_reply(reply, form).scores == {form.overall: 5}
+        return
     reply = written(form, [5, 4, 3, 2, 1], 'Верно. It is "right": 100 %, 5 of 5!')
     assert re.fullmatch(form.regex(), reply)
     assert list(parse_reply(reply, form).scores.values()) == [5, 4, 3, 2, 1][: len(form.scores)]
