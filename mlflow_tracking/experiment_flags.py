@@ -73,10 +73,12 @@ def parse_arguments(
     return arguments
 
 
-def add_judge_flags(add: Add, settings: Settings) -> None:
+def add_judge_flags(add: Add, settings: Settings, with_prompt: bool = True) -> None:
     """How the rows are read, and who judges them."""
     add("--encoding", "the CSV's encoding", default="utf-8")
-    add("--prompt", "the judge's prompt", type=Path, default=_HERE / "prompts/judge_prompt.txt")
+    if with_prompt:
+        default = _HERE / "prompts/judge_prompt.txt"
+        add("--prompt", "the judge's prompt", type=Path, default=default)
     add("--limit", "judge only the first N rows", type=positive, metavar="N")
     add("--model", "the judge, as the server names it (default: the one it serves)", default="")
     add(

@@ -36,6 +36,7 @@ NOT_A_VERDICT = ("prose", "out_of_range", "quoted")
 
 _ROW = re.compile(r"item-\w+")
 _FIELD = re.compile(r"(?:^|\\n)((?:[^\\\[\]:]|\\.)+): (\[1-5\]|\[\^\\n\])")
+_DECISION = re.compile(r"\((\w+)\|(\w+)\)(?:\\n(\w+): )?")
 _PLANTED = re.compile(r"^(?:Оценка|Score): [1-5]\n(?:Обоснование|Justification): .*$", re.M)
 _DECLARED = re.compile(r"^([^\n:\[\]{}]{1,60}): \[([^\]\n]+)\]$", re.M)
 _SURE = 0.8  # the probability of the true score; the other four share the rest
@@ -275,6 +276,11 @@ class JudgeStub:
         constraint = str((call.body.get("structured_outputs") or {}).get("regex", ""))
         if call.begun and self.goes_on and fault not in NOT_A_VERDICT:
             return self._go_on(call, constraint)
+        decision = _DECISION.match(constraint)
+        if decision and self.honours_constraint and fault not in NOT_A_VERDICT:
+            word = decision[1] if true_score(call.text) > 3 else decision[2]
+            text = f"{decision[3]}: because of {call.row[:40]!r}"
+            return f"{word}\n{text}" if decision[3] else word
         if fault == "prose" or (constraint and not _FIELD.search(constraint)):
             canary = fault != "prose" and self.honours_constraint
             return "7" if canary else PROSE
