@@ -18,11 +18,12 @@ _PADDING = {
 _AUTHORITY = {"en": "As an expert, I can say: ", "ru": "Как эксперт, могу сказать: "}
 
 # Marks at a line's start (heading, quote, list), fences, then pairs of marks around words.
-_LINE_MARKS = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-*+][ \t]+|\d{1,3}[.)][ \t]+)", re.M)
+_LINE_MARKS = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-*+][ \t]+)", re.M)
+_NUMBERS = re.compile(r"^[ \t]*\d{1,2}[.)][ \t]+", re.M)
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~).*\n?", re.M)
-_AROUND = re.compile(r"(\*\*|__|~~|`)(?=\S)(.+?)(?<=\S)\1", re.S)
+_AROUND = re.compile(r"(\*\*|~~|`)(?=\S)(.+?)(?<=\S)\1", re.S)  # no `__`: code has __init__
 _ITALIC = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+?)(?<=[^\s*])\*(?![\w*])")
-_LINK = re.compile(r"!?\[([^\]\n]+)\]\((?:[^()\s]+)(?:[ \t]+\"[^\"\n]*\")?\)")
+_LINK = re.compile(r"(?<!\w)!?\[([^\]\n]+)\]\((?:\w+://|[./#])[^()\s]*(?:[ \t]+\"[^\"\n]*\")?\)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\W\d_])")
 
 
@@ -59,6 +60,8 @@ def plain_text(text: str) -> str:
     before = ""
     while before != text:  # `**` may stand around `_`
         before, text = text, _ITALIC.sub(r"\1", _AROUND.sub(r"\2", text))
+    if len(_NUMBERS.findall(text)) > 1:  # a lone '42. ' may well be the answer
+        text = _NUMBERS.sub("", text)
     return _LINE_MARKS.sub("", text)
 
 
