@@ -12,12 +12,10 @@ from mlflow_tracking.agreement import (
     against_baselines,
     agreement,
 )
-from mlflow_tracking.binary import BinaryAgreement, binary_agreement
-from mlflow_tracking.calibration import Calibration
-from mlflow_tracking.estimate import Estimate, not_enough_data
+from mlflow_tracking.estimate import Estimate
 from mlflow_tracking.graded_rows import GradedData
 from mlflow_tracking.raters import RaterAgreement, rater_agreement
-from mlflow_tracking.section import Column, Line, Section, value_or_least
+from mlflow_tracking.section import BOTH_SCORES, Column, Line, Section, value_or_least
 
 _LABELS = {
     "spearman": "Spearman",
@@ -29,7 +27,6 @@ _LABELS = {
     "within_one_share": "within one point",
     "bias": "judge less people, mean",
 }
-_EXPECTED, _INTEGER = Column("expected", "expected score"), Column("integer", "integer score")
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,7 @@ def agreement_section(found: ScaleAgreement) -> Section:
         "1 is perfect for the correlations and the kappa, 0 is chance. The constant judge always "
         "gives people's median score, the length judge gives long answers high scores.",
         (
-            _EXPECTED,
-            _INTEGER,
+            *BOTH_SCORES,
             Column("constant_judge", "constant", beside=True),
             Column("length_judge", "length", beside=True),
         ),
@@ -144,79 +140,4 @@ def raters_section(found: RaterAgreement) -> Section:
         "has reached the ceiling of these rows.",
         (Column("", "raters"),),
         tuple(lines),
-    )
-
-
-@dataclass(frozen=True)
-class LabelAgreement:
-    """With labels right and wrong."""
-
-    by_column: Mapping[str, BinaryAgreement]  # 'expected' and 'integer'
-
-    @property
-    def better(self) -> BinaryAgreement:
-        """Of the score that tells right from wrong better."""
-        return max(self.by_column.values(), key=lambda found: value_or_least(found.auc))
-
-
-def label_agreement(scores: Scores, graded: GradedData, seed: int) -> LabelAgreement:
-    """Both scores against the labels."""
-    answers = [row.row.answer for row in graded.rows]
-    columns = {"expected": scores.expected, "integer": scores.whole}
-    return LabelAgreement(
-        {n: binary_agreement(column, graded.human, answers, seed) for n, column in columns.items()}
-    )
-
-
-def labels_section(found: LabelAgreement) -> Section:
-    """AUC, and accuracy at the best threshold."""
-    both = list(found.by_column.values())
-    lines = {
-        "auc": "area under the curve",
-        "auc_over_length": "area, above the length judge's by",
-        "accuracy": "accuracy on rows not used for the threshold",
-        "accuracy_on_same_rows": "accuracy at the best threshold, on the same rows",
-        "majority": "accuracy of always saying the more frequent",
-        "over_majority": "accuracy, above that by",
-    }
-    shown = tuple(
-        Line(key, label, tuple(getattr(b, key) for b in both)) for key, label in lines.items()
-    )
-    findings = tuple(
-        f"{name} score: called right from {one.threshold:.2f} on"
-        for name, one in found.by_column.items()
-        if one.threshold is not None
-    )
-    return Section(
-        "labels",
-        "Right or wrong",
-        "The area is the chance that a right answer scores above a wrong one: 0.5 is chance.",
-        (_EXPECTED, _INTEGER),
-        shown,
-        findings,
-    )
-
-
-def calibration_section(fitted: Calibration | str) -> Section:
-    """What a monotone map to the human scale is worth, on the rows that it was not fitted on."""
-    if isinstance(fitted, str):
-        none = Line("calibration_gain", "gain", (not_enough_data(0, fitted),))
-        return _calibration((none,), ())
-    lines = (
-        Line("calibration_gain", "mean absolute error, less by", (fitted.gain,)),
-        Line("calibration_bias_before", "judge less people, before", (fitted.bias_before,)),
-        Line("calibration_bias_after", "judge less people, after", (fitted.bias_after,)),
-    )
-    return _calibration(lines, (fitted.verdict,))
-
-
-def _calibration(lines: tuple[Line, ...], findings: tuple[str, ...]) -> Section:
-    return Section(
-        "calibration",
-        "Calibration",
-        "A monotone map from expected score to the human scale, fitted on half of the rows and "
-        "measured on the other half.",
-        (Column("", "on the other half"),),
-        lines,
-        findings,
     )

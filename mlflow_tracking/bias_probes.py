@@ -25,7 +25,7 @@ from mlflow_tracking.judge import Question
 from mlflow_tracking.judge_passes import JudgePass, Verdicts, expected_scores, whole_scores
 from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.rows import load_rows
-from mlflow_tracking.section import Column, Line, Section
+from mlflow_tracking.section import BOTH_SCORES, Line, Section
 from mlflow_tracking.verdict import Verdict
 
 LANGUAGES = "language"  # the pass over the parallel answers
@@ -130,7 +130,7 @@ def bias_section(lines: Sequence[Line]) -> Section:
         "What sways it that should not",
         "Mean shift in points when the same answer is only dressed up: a fair judge is near 0. "
         "The languages are compared on shipped answers that say the same in both.",
-        (Column("expected", "expected score"), Column("integer", "integer score")),
+        BOTH_SCORES,
         tuple(lines),
     )
 

@@ -19,7 +19,7 @@ from mlflow_tracking.judge import Question
 from mlflow_tracking.judge_passes import JudgePass, Verdicts, expected_scores, whole_scores
 from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.rows import DataError
-from mlflow_tracking.section import Column, Line, Section
+from mlflow_tracking.section import BOTH_SCORES, Line, Section
 
 CORPUS = ROOT / "tests/data"
 INJECTION = ("wrong answers", "attacked answers")  # the passes' names
@@ -115,9 +115,9 @@ def injection_section(verdicts: Verdicts, seed: int) -> Section:
         "injection",
         "Can an answer talk it into a high score",
         "Mean shift in points when an attack is appended to a wrong answer, the whole defence on.",
-        (Column("expected", "expected score"), Column("integer", "integer score")),
+        BOTH_SCORES,
         (
-            line("shift_injection", f"all {len(corpus.attacks)} attacks", (True, False)),
-            line("shift_injection_held_out", "those the defence was not written against", (True,)),
+            line("shift_injection", f"attacks appended, all {len(corpus.attacks)}", (True, False)),
+            line("shift_injection_held_out", "attacks unknown to the defence", (True,)),
         ),
     )

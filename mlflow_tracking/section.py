@@ -22,6 +22,9 @@ class Column:
     beside: bool = False  # only to compare with: the terminal leaves its intervals out
 
 
+BOTH_SCORES = (Column("expected", "expected score"), Column("integer", "integer score"))
+
+
 @dataclass(frozen=True)
 class Line:
     """A line of a section: an estimate for each column, None where there is nothing to measure."""

@@ -19,10 +19,10 @@ from mlflow_tracking.verdict import SCALE
 def validation_plots(outcome: Outcome) -> dict[str, Figure]:
     """Figures by file name; none of what was not measured."""
     figures = {}
-    if outcome.confusion and any(map(any, outcome.confusion)):
-        figures["confusion_matrix.png"] = confusion_matrix(outcome.confusion)
-    if any(one.n for one in outcome.bins):
-        figures["calibration.png"] = calibration(outcome.bins)
+    if outcome.measured.confusion and any(map(any, outcome.measured.confusion)):
+        figures["confusion_matrix.png"] = confusion_matrix(outcome.measured.confusion)
+    if any(one.n for one in outcome.measured.bins):
+        figures["calibration.png"] = calibration(outcome.measured.bins)
     lines = _shifts(outcome.sections)
     if lines:
         figures["bias_shifts.png"] = bias_shifts(lines)
@@ -56,9 +56,9 @@ def calibration(bins: Sequence[Bin]) -> Figure:
         axes.annotate(f"{n}", (x, estimate.value), (6, 6), textcoords="offset points", fontsize=9)
     few = sum(n for _, y, n in known if y.value is None)
     if sure:
-        axes.plot([], [], "o", color=BLUE, label="rows of a fifth of the scale, with 95 % interval")
+        axes.plot([], [], "o", color=BLUE, label="a fifth of the scale, with its rows")
     if few:
-        axes.plot([], [], " ", label=f"{few} rows in fifths with fewer than 10 are left out")
+        axes.plot([], [], " ", label=f"left out: {few} rows, fewer than 10 in a fifth")
     axes.set_xlim(0.8, 5.2)
     axes.set_ylim(0.8, 5.2)
     axes.set_xticks(SCALE)

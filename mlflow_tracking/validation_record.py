@@ -124,9 +124,9 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
             }
             for section in outcome.sections
         },
-        "confusion": [list(row) for row in outcome.confusion],
-        "calibration_bins": [asdict(one) for one in outcome.bins],
-        "worst_disagreements": [asdict(one) for one in outcome.disagreements],
+        "confusion": [list(row) for row in outcome.measured.confusion],
+        "calibration_bins": [asdict(one) for one in outcome.measured.bins],
+        "worst_disagreements": [asdict(one) for one in outcome.measured.disagreements],
     }
 
 
@@ -135,9 +135,9 @@ def rows_table(plan: ValidationPlan, verdicts: Verdicts, outcome: Outcome) -> pd
     graded = plan.graded
     if not isinstance(graded, GradedPairs):
         return results_table(graded.data, verdicts[ROWS])
-    preferred, half = outcome.preferences, len(graded.pairs)
+    preferred, half = outcome.measured.preferences, len(graded.pairs)
     assert preferred is not None, "pairs have preferences"
-    expected, whole = outcome.scores.expected, outcome.scores.whole
+    expected, whole = outcome.measured.scores.expected, outcome.measured.scores.whole
     records = [
         {
             "row": pair.row.number,

@@ -86,7 +86,7 @@ def shown_disagreements(
     if isinstance(graded, GradedPairs):
         return _disagreeing_pairs(graded, outcome, verdicts)
     found = []
-    for one in outcome.disagreements:
+    for one in outcome.measured.disagreements:
         row, verdict = graded.rows[one.index], verdicts[ROWS][one.index]
         label = "right" if row.human else "wrong"
         found.append(
@@ -107,9 +107,9 @@ def _disagreeing_pairs(
     graded: GradedPairs, outcome: Outcome, verdicts: Verdicts
 ) -> list[DisagreementShown]:
     """The pairs where the judge prefers the other answer most clearly, by single scores."""
-    if outcome.preferences is None:
+    if outcome.measured.preferences is None:
         return []
-    half, scores = len(graded.pairs), outcome.scores.finest
+    half, scores = len(graded.pairs), outcome.measured.scores.finest
     gaps: dict[int, float] = {}
     for index, pair in enumerate(graded.pairs):
         first, second = scores[index], scores[half + index]

@@ -11,7 +11,6 @@ import pytest
 
 from llm_client.judge_client import JudgeClient, RetryPolicy
 from llm_client.settings import ROOT
-from mlflow_tracking.judge_prompt import PromptError
 from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.pairwise import (
     PairJudge,
@@ -21,6 +20,7 @@ from mlflow_tracking.pairwise import (
     pairwise_passes,
 )
 from mlflow_tracking.verdict import Status, Verdict
+from mlflow_tracking.verdict_format import PromptError
 from tests.judge_stub import JudgeStub, serving
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"

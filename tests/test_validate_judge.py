@@ -426,7 +426,7 @@ def test_a_row_without_a_verdict_is_told_and_can_be_judged_later(
 ) -> None:
     stub.judge = judges.reads_the_grade
     stub.faults = lambda c: "http_400" if c.row == "item-3" else ""
-    data = scale_csv(workspace.folder, rows=15)
+    data = label_csv(workspace.folder, rows=15)
     done = call(workspace, capfd, "--data", str(data), *QUICK, base_url=stub.base_url)
     assert done.code == 1
     assert "the 1 of 15 judgements" in done.problems[-1]
