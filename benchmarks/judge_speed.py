@@ -25,52 +25,74 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import argparse
 import json
 import os
+import shutil
 import tempfile
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from benchmarks.contestants import CONTESTANTS, Bench
 from benchmarks.speed_rounds import Measured, measure
-from benchmarks.speed_table import markdown, plot
+from benchmarks.speed_table import SCORE_ONLY, markdown, plot
 from llm_client.settings import Settings, SettingsError, load_settings
 from mlflow_tracking.console import say, warn
-from mlflow_tracking.experiment_flags import parse_arguments
+from mlflow_tracking.experiment_flags import FlagParser, parse_arguments
 from mlflow_tracking.experiment_plan import Plan, make_plan
+from mlflow_tracking.judge_prompt import check_score_only
 from mlflow_tracking.preflight import PreflightError
 from mlflow_tracking.rows import DataError
 from mlflow_tracking.verdict_format import PromptError
 
 _HERE = Path(__file__).resolve().parent
-_MISTAKES = (SettingsError, PromptError, DataError, PreflightError)
+
+
+class FlagError(ValueError):
+    """A flag that cannot be used; the message is one line."""
+
+
+_MISTAKES = (SettingsError, PromptError, DataError, PreflightError, FlagError)
 
 
 def parse_flags(settings: Settings, argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = FlagParser("judge_speed", __doc__)
+    add = parser.add
+    add("--data", "CSV with inputs,predictions[,targets] (default: the shipped one)", type=Path)
+    add("--prompt", "the judge's prompt (default: the shipped one)", type=Path)
+    add("--base-url", "the server", default=settings.base_url)
+    add("--rows", "rows a pass", type=int, default=40)
+    add("--rounds", "passes of each contestant", type=int, default=3)
+    everyone = list(CONTESTANTS)
+    listed = f"contestants: {', '.join(everyone)} (default: all)"
+    parser.add_argument("--only", nargs="+", choices=everyone, default=everyone, help=listed)
+    add("--concurrency", "calls at once", type=int, default=32)
+    add("--ceiling-concurrency", "calls at once of the load loops", type=int, default=64)
+    add("--max-tokens", "of a reply", type=int, default=256)
+    add(
+        "--long-justification",
+        "ask for five sentences, about 150 tokens, instead of one or two",
+        action="store_true",
     )
-    add = parser.add_argument
-    add("--data", type=Path, help="CSV with inputs,predictions[,targets] (default: the shipped)")
-    add("--prompt", type=Path, help="the judge's prompt (default: the shipped)")
-    add("--base-url", default=settings.base_url, help="the server (default: %(default)s)")
-    add("--rows", type=int, default=40, help="rows a pass (default: %(default)s)")
-    add("--rounds", type=int, default=3, help="passes of each (default: %(default)s)")
-    add("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME",
-        help=f"contestants: {', '.join(CONTESTANTS)} (default: all)")  # fmt: skip
-    add("--concurrency", type=int, default=32, help="calls at once (default: %(default)s)")
-    add("--ceiling-concurrency", type=int, default=64, metavar="N",
-        help="calls at once of the load loops (default: %(default)s)")  # fmt: skip
-    add("--max-tokens", type=int, default=256, help="of a reply (default: %(default)s)")
-    add("--long-justification", action="store_true",
-        help="ask for five sentences, about 150 tokens, instead of one or two")  # fmt: skip
-    add("--peers-python", default=sys.executable, metavar="PYTHON",
-        help="the Python that has benchmarks/requirements.txt (default: this one)")  # fmt: skip
+    add("--peers-python", "a Python with benchmarks/requirements.txt", default=sys.executable)
     for name, what in (("json", "every pass"), ("markdown", "the table"), ("plot", "a picture")):
-        add(f"--{name}", type=Path, metavar="FILE", help=f"write {what} there")
+        add(f"--{name}", f"write {what} there", type=Path, metavar="FILE")
     flags = parser.parse_args(argv)
-    if min(flags.rows, flags.rounds, flags.concurrency, flags.ceiling_concurrency) < 1:
-        parser.exit(2, "judge_speed: rows, rounds and calls at once are whole numbers from 1\n")
+    _check(flags)
     return flags
+
+
+def _check(flags: argparse.Namespace) -> None:
+    """What would be noticed late otherwise, perhaps an hour later; raises FlagError."""
+    if min(flags.rows, flags.rounds, flags.concurrency, flags.ceiling_concurrency) < 1:
+        raise FlagError("rows, rounds and calls at once are whole numbers from 1")
+    if "," in flags.base_url:
+        raise FlagError(f"--base-url {flags.base_url}: give one server, the ceiling is of one")
+    if flags.long_justification and flags.prompt:
+        raise FlagError("--long-justification has a prompt of its own; leave --prompt out")
+    for file in filter(None, (flags.json, flags.markdown, flags.plot)):
+        if not file.absolute().parent.is_dir() or file.is_dir():
+            raise FlagError(f"{file}: cannot be written; name a file in a folder that is there")
+    if shutil.which(flags.peers_python) is None:
+        raise FlagError(f"--peers-python {flags.peers_python}: no such program")
 
 
 def main() -> int:
@@ -99,6 +121,8 @@ def _plan(flags: argparse.Namespace, settings: Settings) -> Plan:
     prompt = _HERE / "long_justification_prompt.txt" if flags.long_justification else flags.prompt
     argv += ["--prompt", str(prompt)] if prompt else []
     plan = make_plan(parse_arguments("judge_speed", settings, argv), settings)
+    if any(name.endswith(SCORE_ONLY) for name in flags.only):
+        check_score_only(plan.findings.settings.prompt)
     for line in plan.findings.warnings:
         warn(f"note: {line}")
     return plan
