@@ -4,6 +4,7 @@ collects, before anything is averaged.
 python benchmarks/judge_speed.py --json passes.json
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -55,5 +56,14 @@ class Pass:
 
 
 def failures_of(reasons: Sequence[str]) -> dict[str, int]:
-    """How often each reason came, one line of 80 characters each, the most frequent first."""
-    return dict(Counter(" ".join(reason.split())[:80] for reason in reasons).most_common())
+    """How often each reason came, one line of 80 characters each, the most frequent first.
+
+    Numbers of three digits and more are a row's own, '…', but those before the first colon.
+    """
+    lines = (_brief(" ".join(reason.split())) for reason in reasons)
+    return dict(Counter(lines).most_common())
+
+
+def _brief(line: str) -> str:
+    head, space, rest = line.partition(": ")
+    return (head + space + re.sub(r"\d{3,}", "…", rest))[:80]

@@ -167,8 +167,14 @@ def plot(passes: Sequence[Pass], names: Sequence[str], path: Path) -> None:
     axes = figure.subplots()
     for place, name in enumerate(ran):
         rates = [p.outcome.rows_per_second for p in passes if p.contestant == name]
-        bars = axes.barh(place, median(rates), color=_colour(name), height=0.6)
-        axes.bar_label(bars, labels=[f"{median(rates):.2f}"], padding=4)
+        axes.barh(place, median(rates), color=_colour(name), height=0.6)
+        axes.annotate(
+            f"{median(rates):.2f}",
+            (max(rates), place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+        )
         axes.plot(rates, [place] * len(rates), "o", color="black", markersize=3)
     axes.set_yticks(range(len(ran)), ran)
     axes.set_xlabel("rows a second that got a score (bar: median of the rounds, dots: rounds)")
