@@ -24,6 +24,7 @@ from mlflow_tracking.estimate import MIN_ROWS, Estimate, mean_estimate, not_enou
 from mlflow_tracking.judge import Question
 from mlflow_tracking.judge_passes import JudgePass, Verdicts, expected_scores, whole_scores
 from mlflow_tracking.judge_settings import JudgeSettings
+from mlflow_tracking.row_sample import stratified
 from mlflow_tracking.rows import load_rows
 from mlflow_tracking.section import BOTH_SCORES, Line, Section
 from mlflow_tracking.verdict import Verdict
@@ -62,19 +63,20 @@ class Parallel:
     english: Question
 
 
-def load_parallel(path: Path = _PARALLEL) -> list[Parallel]:
-    """The shipped answers, right and wrong ones, in pairs of languages."""
+def load_parallel(limit: int, path: Path = _PARALLEL) -> list[Parallel]:
+    """At most `limit` of the shipped answers, as many right as wrong ones, in both languages."""
     found: dict[tuple[str, str], dict[str, Question]] = {}
     for row in load_rows(path).rows:
         same = found.setdefault((row.columns["topic"], row.columns["human_score"]), {})
         same[row.columns["language"]] = Question(row.question, row.answer, row.reference)
-    return [Parallel(pair["ru"], pair["en"]) for pair in found.values()]
+    pairs = [Parallel(pair["ru"], pair["en"]) for pair in found.values()]
+    return [pairs[index] for index in stratified([float(truth) for _, truth in found], limit)]
 
 
-def bias_passes(judge: JudgeSettings, items: Sequence[Question]) -> list[JudgePass]:
-    """One pass a probe, and one over the parallel answers: Russian ones first, then English."""
+def bias_passes(judge: JudgeSettings, items: Sequence[Question], limit: int) -> list[JudgePass]:
+    """One pass a probe, and one over parallel answers: Russian ones first, then English."""
     passes = [JudgePass(p.key, judge, tuple(_changed(p, items).values())) for p in PROBES]
-    pairs = load_parallel()
+    pairs = load_parallel(limit)
     both = (*(pair.russian for pair in pairs), *(pair.english for pair in pairs))
     return [*passes, JudgePass(LANGUAGES, judge, both)]
 

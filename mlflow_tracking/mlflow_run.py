@@ -37,8 +37,9 @@ from mlflow_tracking.verdict import Score, Status, Verdict
 
 RUN_TAGS = {"experiment_type": "llm_judge_evaluation"}
 RESULTS_TABLE = "judge_results.json"
+PAIRS_TABLE = "pair_results.json"
 EVAL_TABLE = "eval_results_table.json"
-_TABLES = (RESULTS_TABLE, EVAL_TABLE, "genai_custom_metrics.json")
+_TABLES = (RESULTS_TABLE, PAIRS_TABLE, EVAL_TABLE, "genai_custom_metrics.json")
 
 
 class TrackingError(Exception):
@@ -245,12 +246,17 @@ def remove_tables() -> None:
         repository.delete_artifacts(name)
 
 
-def log_results(table: pd.DataFrame, metrics: Mapping[str, float], journal: Path | None) -> None:
+def log_results(
+    table: pd.DataFrame,
+    metrics: Mapping[str, float],
+    journal: Path | None,
+    name: str = RESULTS_TABLE,
+) -> None:
     """The run's metrics, its table and its journal."""
     mlflow.log_metrics(dict(metrics))
-    mlflow.log_table(table, RESULTS_TABLE)
+    mlflow.log_table(table, name)
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "judge_results.csv"
+        copy = (Path(folder) / name).with_suffix(".csv")
         table.to_csv(copy, index=False)
         mlflow.log_artifact(str(copy))
     if journal is not None:

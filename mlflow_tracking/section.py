@@ -68,3 +68,8 @@ def section_metrics(sections: Sequence[Section]) -> dict[str, float]:
 def value_or_least(estimate: Estimate | None) -> float:
     """For choosing the greatest: what was not measured is below every number."""
     return -math.inf if estimate is None or estimate.value is None else estimate.value
+
+
+def two_places(value: float) -> str:
+    """The value as it is shown, without a sign before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"

@@ -62,7 +62,7 @@ def main() -> int:
     try:
         settings = load_settings()
         plan = make_validation_plan(parse_validation_arguments(__doc__, settings), settings)
-        for line in (*plan.plan.findings.warnings, *plan.graded.notes):
+        for line in (*plan.plan.findings.warnings, *plan.graded.notes, plan.cost()):
             warn(f"note: {line}")
         journal, run_id, experiment_id = _start(plan)
     except _MISTAKES as mistake:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlflow_tracking.console import say
 from mlflow_tracking.estimate import Estimate
-from mlflow_tracking.section import Column, Section
+from mlflow_tracking.section import Column, Section, two_places
 from mlflow_tracking.validation_outcome import Outcome
 
 # What each level allows, in words; trust.py says what it takes.
@@ -74,8 +74,9 @@ def _cell(column: Column, value: Estimate | None) -> str:
     if value.value is None:
         return "-"
     if column.beside or value.low is None or value.high is None:
-        return f"{value.value:.2f}"
-    return f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"
+        return two_places(value.value)
+    low, high = two_places(value.low), two_places(value.high)
+    return f"{two_places(value.value)} ({low} to {high})"
 
 
 def print_unfinished(judged: int, total: int) -> None:

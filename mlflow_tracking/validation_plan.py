@@ -46,6 +46,16 @@ class ValidationPlan:
         """Where the journals of validations are."""
         return Path(self.arguments.journal_dir) / _FOLDER
 
+    def cost(self) -> str:
+        """How much is going to be asked, and of what; a line for people."""
+        total, rows = sum(len(one.items) for one in self.passes), len(self.passes[0].items)
+        if total == rows:
+            return f"{rows} judgements, one for each answer"
+        return (
+            f"{total} judgements: {rows} of the answers with a justification, the others for probes; "
+            "--quick leaves those out"
+        )
+
     def params(self) -> dict[str, Any]:
         """Every setting that could change a number."""
         return self.plan.params() | self._asked() | {"scorer": "validate_judge"}
@@ -81,7 +91,7 @@ def make_validation_plan(arguments: argparse.Namespace, settings: Settings) -> V
     if probed:
         passes.append(JudgePass(BASE, probe, probed))
         passes += consistency_passes(probe, probed, arguments.repeats, arguments.concurrency)
-        passes += bias_passes(probe, probed)
+        passes += bias_passes(probe, probed, arguments.probe_rows)
     if injection:
         passes += injection_passes(probe)
     return ValidationPlan(plan, graded, probed, injection, tuple(passes))

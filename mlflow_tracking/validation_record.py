@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 
 from mlflow_tracking.graded_rows import GradedPairs
 from mlflow_tracking.judge_passes import Verdicts
+from mlflow_tracking.mlflow_run import PAIRS_TABLE, RESULTS_TABLE, log_results, remove_tables
 from mlflow_tracking.pairs_section import ROWS
 from mlflow_tracking.plots import png
 from mlflow_tracking.results_table import results_table
@@ -33,7 +34,6 @@ from mlflow_tracking.validation_report import (
 )
 
 VALIDATION_TAGS = {"experiment_type": "judge_validation"}
-ROWS_TABLE = "validation_rows.json"
 
 
 def counts(verdicts: Verdicts, judged_s: float, judged: int) -> dict[str, float]:
@@ -70,7 +70,10 @@ def log_outcome(
     journal: Path,
 ) -> None:
     """Everything, for the run `run_id`."""
-    mlflow.log_metrics({**metrics, **section_metrics(outcome.sections)})
+    name = PAIRS_TABLE if isinstance(plan.graded, GradedPairs) else RESULTS_TABLE
+    numbers = {**metrics, **section_metrics(outcome.sections)}
+    remove_tables()
+    log_results(rows_table(plan, verdicts, outcome), numbers, journal, name)
     mlflow.set_tags({"trust_level": outcome.trust.level, DESCRIPTION_TAG: _describe(plan, outcome)})
     run = MlflowClient().get_run(run_id)
     pictures = {name: png(figure) for name, figure in validation_plots(outcome).items()}
@@ -86,9 +89,8 @@ def log_outcome(
         pictures,
         plan.graded.notes,
     )
-    table = rows_table(plan, verdicts, outcome)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         (folder / "plots").mkdir()
         for file, content in pictures.items():
             (folder / "plots" / file).write_bytes(content)
@@ -100,15 +102,7 @@ def log_outcome(
         (folder / "validation.json").write_text(content_json, encoding="utf-8")
         if outcome.calibration:
             outcome.calibration.save(folder / "calibration.json")
-        table.to_csv(folder / "validation_rows.csv", index=False)
-        _write_table(table, folder / ROWS_TABLE)
-        mlflow.log_artifacts(name)
-    mlflow.log_artifact(str(journal), "journal")
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    """As mlflow.log_table does, which would append to the table of a resumed run."""
-    table.to_json(path, orient="split", index=False, force_ascii=False)
+        mlflow.log_artifacts(str(folder))
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mlflow_tracking.graded_rows import GradedData, GradedPairs
 from mlflow_tracking.judge_passes import Verdicts
 from mlflow_tracking.pairs_section import ROWS
 from mlflow_tracking.report import page_environment
-from mlflow_tracking.section import value_or_least
+from mlflow_tracking.section import two_places, value_or_least
 from mlflow_tracking.validation_console import USES, missing
 from mlflow_tracking.validation_outcome import Outcome
 
@@ -52,18 +52,16 @@ class ValidationReport:
 
 def render_validation_report(report: ValidationReport) -> str:
     """The page as HTML."""
-    return (
-        page_environment()
-        .get_template("validation_report.html")
-        .render(
-            report=report,
-            outcome=report.outcome,
-            use=USES[report.outcome.trust.level],
-            headline=_headline(report.outcome),
-            missing={section.key: missing(section) for section in report.outcome.sections},
-            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            plots={name: base64.b64encode(data).decode() for name, data in report.plots.items()},
-        )
+    environment, outcome = page_environment(), report.outcome
+    environment.filters["two_places"] = two_places
+    return environment.get_template("validation_report.html").render(
+        report=report,
+        outcome=outcome,
+        use=USES[outcome.trust.level],
+        headline=_headline(outcome),
+        missing={section.key: missing(section) for section in outcome.sections},
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        plots={name: base64.b64encode(data).decode() for name, data in report.plots.items()},
     )
 
 

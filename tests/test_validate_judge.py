@@ -10,11 +10,11 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 
 from llm_client.settings import ROOT
 from mlflow_tracking.calibration import load_calibration
+from mlflow_tracking.rows import Row, load_rows
 from tests import graded_csv as judges
 from tests.experiment_process import Done, Recorded, Workspace, call, finish, write_csv
 from tests.graded_csv import label_csv, pairs_csv, scale_csv
@@ -138,10 +138,10 @@ class TestAPerfectJudge:
         assert sum(map(sum, content["confusion"])) == judges.SCALE_ROWS
 
     def test_the_rows_stand_beside_peoples_scores(self, run: Recorded) -> None:
-        rows = run.table("validation_rows.json")
+        rows = run.table("judge_results.json")
         assert [row["score"] for row in rows] == [int(row["human_score"]) for row in rows]
         assert all(row["justification"] for row in rows)
-        for name in ("validation_rows.csv", "plots/confusion_matrix.png", "plots/calibration.png"):
+        for name in ("judge_results.csv", "plots/confusion_matrix.png", "plots/calibration.png"):
             assert name in run.artifacts
         assert f"journal/{run.id}.jsonl" in run.artifacts
 
@@ -257,7 +257,7 @@ def test_pairs_are_compared_by_scores_and_directly_in_both_orders(
     assert metrics[f"{PREFIX}pairs_human_ties_integer"] == pytest.approx(4 / 24)
     assert metrics[f"{PREFIX}pairs_judge_ties_both_orders"] == pytest.approx(4 / 24)
     assert metrics[f"{PREFIX}pairs_order_decides_both_orders"] == pytest.approx(4 / 24)
-    rows = workspace.last_run().table("validation_rows.json")
+    rows = workspace.last_run().table("pair_results.json")
     assert [row["preferred_both_orders"] for row in rows] == [row["winner"] for row in rows]
     # The 4 pairs of equal answers are the same in both orders, and asked about once.
     assert sum("first_answer" in c.text for c in stub.calls) == 2 * judges.PAIR_ROWS - 4
@@ -438,7 +438,7 @@ def test_a_row_without_a_verdict_is_told_and_can_be_judged_later(
     assert dict(stub.calls_by_row()) == {"item-3": 1}
     run = workspace.last_run()
     assert run.metrics[f"{PREFIX}rows_scored"] == 15
-    assert len(run.table("validation_rows.json")) == 15
+    assert len(run.table("judge_results.json")) == 15
 
 
 def test_run_experiment_does_not_go_on_with_a_validation(
@@ -456,25 +456,43 @@ def test_run_experiment_does_not_go_on_with_a_validation(
 # ---------------------------------------------------------------- the real judge
 
 
+def right_and_wrong_pairs(count: int) -> list[dict[str, str]]:
+    """The shipped English answers to one question each: the right one and the wrong one."""
+    by_topic: dict[str, dict[str, Row]] = {}
+    for row in load_rows(ROOT / "mlflow_tracking/data/right_and_wrong.csv").rows:
+        if row.columns["language"] == "en":
+            by_topic.setdefault(row.columns["topic"], {})[row.columns["human_score"]] = row
+    pairs = []
+    for number, truth in enumerate(list(by_topic.values())[:count]):
+        answers = [truth["1"].answer, truth["0"].answer]
+        first, second = answers if number % 2 else reversed(answers)
+        asked = {"inputs": truth["1"].question, "targets": truth["1"].reference}
+        told = {"answer_a": first, "answer_b": second, "winner": "a" if number % 2 else "b"}
+        pairs.append(asked | told)
+    return pairs
+
+
 @pytest.mark.server
 def test_the_real_judge_is_validated(
     judge_server: JudgeServer, workspace: Workspace, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shipped = ROOT / "mlflow_tracking/data/right_and_wrong.csv"
-    flags = ("--data", str(shipped), "--limit", "8", "--probe-rows", "4", "--repeats", "2")
+    data = write_csv(workspace.folder / "pairs.csv", right_and_wrong_pairs(4))
+    prompts = ROOT / "mlflow_tracking/prompts"
+    single, direct = prompts / "judge_prompt_en.txt", prompts / "pairwise_prompt_en.txt"
+    flags = ("--data", str(data), "--prompt", str(single), "--pairwise-prompt", str(direct))
     done = call(
         workspace,
         capfd,
-        *flags,
-        "--no-injection",
+        *(*flags, "--pairwise", "--probe-rows", "2", "--repeats", "2", "--no-injection"),
         base_url=judge_server.base_url,
         VLLM_API_KEY=judge_server.api_key,
     )
     assert done.code == 0, done.err
-    metrics = workspace.last_run().metrics
-    assert metrics[f"{PREFIX}rows_scored"] == 8
-    assert metrics[f"{PREFIX}judgements_failed"] == 0
-    assert -4 <= metrics[f"{PREFIX}shift_language_expected"] <= 4
-    assert f"{PREFIX}auc_expected" not in metrics  # 8 rows are not enough
+    run = workspace.last_run()
+    assert run.metrics[f"{PREFIX}rows_scored"] == 8
+    assert run.metrics[f"{PREFIX}judgements_failed"] == 0
+    rows = run.table("pair_results.json")
+    assert all(row["expected_score_a"] for row in rows)
+    assert {row["preferred_direct"] for row in rows} <= {"a", "b"}
+    assert f"{PREFIX}pairs_accuracy_expected" not in run.metrics  # four pairs are not enough
     assert good_for(done) == "nothing"
-    assert mlflow.active_run() is None
