@@ -20,13 +20,20 @@ from mlflow_tracking.answer_dress import (
     strip_markdown,
 )
 from mlflow_tracking.consistency_probe import BASE
-from mlflow_tracking.estimate import MIN_ROWS, Estimate, mean_estimate, not_enough_data
+from mlflow_tracking.estimate import (
+    MIN_ROWS,
+    Estimate,
+    bootstrap_estimate,
+    mean_estimate,
+    not_enough_data,
+)
 from mlflow_tracking.judge import Question
 from mlflow_tracking.judge_passes import JudgePass, Verdicts, expected_scores, whole_scores
 from mlflow_tracking.judge_settings import JudgeSettings
+from mlflow_tracking.paired_statistics import spearman
 from mlflow_tracking.row_sample import stratified
 from mlflow_tracking.rows import load_rows
-from mlflow_tracking.section import BOTH_SCORES, Line, Section
+from mlflow_tracking.section import BOTH_SCORES, Column, Line, Section
 from mlflow_tracking.verdict import Verdict
 
 LANGUAGES = "language"  # the pass over the parallel answers
@@ -95,7 +102,7 @@ def bias_lines(items: Sequence[Question], verdicts: Verdicts, seed: int) -> list
         line = _shift_line(probe.key, probe.label, before, verdicts[probe.key], seed)
         if probe.key in inapplicable(items):
             none = not_enough_data(len(rows), f"only {len(rows)} of {len(items)} {probe.on}")
-            line = replace(line, values=(none, none))
+            line = replace(line, values=(none, none, None))
         lines.append(line)
     parallel = verdicts[LANGUAGES]
     half = len(parallel) // 2
@@ -113,16 +120,28 @@ def inapplicable(items: Sequence[Question]) -> set[str]:
     return {probe.key for probe in PROBES if len(_changed(probe, items)) < MIN_ROWS}
 
 
-def length_line(
+def length_lines(
     expected: Sequence[float | None],
     whole: Sequence[float | None],
     human: Sequence[float],
     answers: Sequence[str],
     seed: int,
-) -> Line:
-    """How much more the judge follows length than people do: long answers may well be better."""
+) -> tuple[Line, Line]:
+    """How far scores follow length, and how much more than people's: long answers may be better."""
+    lengths = [float(len(answer)) for answer in answers]
+    follow = [
+        bootstrap_estimate(spearman, scores, lengths, seed=seed, names=(name, "the lengths"))
+        for scores, name in (
+            (expected, "the judge's scores"),
+            (whole, "the judge's scores"),
+            (human, "the human scores"),
+        )
+    ]
     excess = [length_excess(scores, human, answers, seed) for scores in (expected, whole)]
-    return Line("length_excess", "Spearman with length, above people's by", tuple(excess))
+    return (
+        Line("length_correlation", "Spearman with length", tuple(follow)),
+        Line("length_excess", "the same, above people's by", (*excess, None)),
+    )
 
 
 def bias_section(lines: Sequence[Line]) -> Section:
@@ -132,7 +151,7 @@ def bias_section(lines: Sequence[Line]) -> Section:
         "What sways it that should not",
         "Mean shift in points when the same answer is only dressed up: a fair judge is near 0. "
         "The languages are compared on shipped answers that say the same in both.",
-        BOTH_SCORES,
+        (*BOTH_SCORES, Column("people", "people", beside=True)),
         tuple(lines),
     )
 
@@ -146,7 +165,7 @@ def _shift_line(
 ) -> Line:
     expected = mean_shift(expected_scores(before), expected_scores(after), seed)
     whole = mean_shift(whole_scores(before), whole_scores(after), seed)
-    return Line(f"shift_{key}", label, (expected, whole))
+    return Line(f"shift_{key}", label, (expected, whole, None))
 
 
 def mean_shift(

@@ -20,7 +20,7 @@ from mlflow_tracking.agreement_section import (
     scale_agreement,
 )
 from mlflow_tracking.bias_names import name_biases
-from mlflow_tracking.bias_probes import bias_lines, bias_section, inapplicable, length_line
+from mlflow_tracking.bias_probes import bias_lines, bias_section, inapplicable, length_lines
 from mlflow_tracking.calibration import Calibration, fit_calibration
 from mlflow_tracking.calibration_section import calibration_section
 from mlflow_tracking.consistency_probe import consistency_section
@@ -147,9 +147,9 @@ def _compare_labels(found: Measured, plan: ValidationPlan, graded: GradedData) -
 
 def _compare_length(found: Measured, plan: ValidationPlan, graded: GradedData) -> None:
     answers, scores = [row.row.answer for row in graded.rows], found.scores
-    line = length_line(scores.expected, scores.whole, graded.human, answers, _seed(plan))
-    found.bias_lines.append(line)
-    found.evidence = replace(found.evidence, length_excess=_finer(line))
+    lines = length_lines(scores.expected, scores.whole, graded.human, answers, _seed(plan))
+    found.bias_lines += lines
+    found.evidence = replace(found.evidence, length_excess=_finer(lines[-1]))
 
 
 def _compare_pairs(found: Measured, plan: ValidationPlan, verdicts: Verdicts) -> None:
@@ -184,7 +184,7 @@ def _repeat_and_dress(found: Measured, plan: ValidationPlan, verdicts: Verdicts)
 
 def _finer(line: Line) -> Estimate:
     """Of the expected scores or, where a server tells no probabilities, of the integer ones."""
-    expected, whole = line.values
+    expected, whole = line.values[:2]
     assert expected is not None and whole is not None, "a line of both scores"
     return whole if expected.value is None else expected
 

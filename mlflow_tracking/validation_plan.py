@@ -52,8 +52,8 @@ class ValidationPlan:
         if total == rows:
             return f"{rows} judgements, one for each answer"
         return (
-            f"{total} judgements: {rows} of the answers with a justification, the others for probes; "
-            "--quick leaves those out"
+            f"{total} judgements: {rows} with a justification, the others for probes; --quick "
+            "leaves those out"
         )
 
     def params(self) -> dict[str, Any]:
