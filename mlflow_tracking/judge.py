@@ -19,7 +19,7 @@ from mlflow_tracking.verdict import Status, Verdict
 _NO_SUCH_ROUTE = {404, 405, 501}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is judged: an answer to a question, beside a reference answer ('' for none)."""
 
@@ -37,6 +37,7 @@ class Judge:
     def __init__(self, client: JudgeClient, settings: JudgeSettings, salt: str = "") -> None:
         self.client, self.settings, self._salt = client, settings, salt
         self._fingerprint = settings.fingerprint()
+        self._rendered: tuple[Question, list[dict[str, str]]] | None = None
         self.safety = TextSafety(
             settings.control_tokens,
             delimiters_around(settings.prompt.user) if settings.guard_delimiters else None,
@@ -51,7 +52,10 @@ class Judge:
 
     def messages(self, item: Question) -> list[dict[str, str]]:
         """The chat messages that the judge is sent for `item`."""
-        return self.settings.prompt.render(item.question, item.answer, item.reference, self.safety)
+        if self._rendered is None or self._rendered[0] is not item:  # asked for twice in a row
+            texts = (item.question, item.answer, item.reference)
+            self._rendered = item, self.settings.prompt.render(*texts, self.safety)
+        return self._rendered[1]
 
     async def judge(self, item: Question) -> Verdict:
         """The verdict on `item`; any fault but ServerGone is the verdict's status."""

@@ -65,7 +65,7 @@ def _code_digest() -> str:
     """Of the code that decides what the judge is shown and how its reply is read."""
     here = Path(__file__).parent
     names = ("judge", "judge_call", "judge_prompt", "verdict_format", "row_text", "reply_parser")
-    others = ("manipulation", "manipulation_rules", "score_probabilities")
+    others = ("manipulation", "manipulation_rules", "rule_filter", "score_probabilities")
     decisions = ("decision", "decision_reply")
     files = [here / f"{name}.py" for name in (*names, *others, *decisions)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -4,6 +4,7 @@ python mlflow_tracking/run_experiment.py --concurrency 64
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from mlflow_tracking.journal import Journal
@@ -44,15 +45,17 @@ def _unjudged(
     on_verdict: Callable[[Verdict, int], None] | None,
 ) -> Iterator[tuple[str, Question, int]]:
     """Each different item that is not settled, once, with the number of rows that it stands for."""
-    groups: dict[str, list[int]] = {}
-    for index, item in enumerate(items):
-        groups.setdefault(judge.key(item), []).append(index)
-    for key, indices in groups.items():
+    keys = [judge.key(item) for item in items]
+    copies = Counter(keys)
+    for key, item in zip(keys, items, strict=True):
+        count = copies.pop(key, 0)
+        if not count:
+            continue  # an equal row came before
         known = journal.settled(key)
         if known is None:
-            yield key, items[indices[0]], len(indices)
+            yield key, item, count
         elif on_verdict:
-            on_verdict(known, len(indices))
+            on_verdict(known, count)
 
 
 async def _work(

@@ -8,12 +8,14 @@ A small judge follows such text whatever the prompt says (measured: wrong answer
 characters or accents, no look-alike letters of another alphabet, no spaced-out or l33t words.
 """
 
+import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mlflow_tracking.manipulation_rules import RULES, TAKEOVER, TALK
 from mlflow_tracking.row_text import ControlTokens
+from mlflow_tracking.rule_filter import RuleFilter
 
 Span = tuple[int, int]  # start and end in the answer
 OMISSION = "[…]"
@@ -22,6 +24,7 @@ _TO_LATIN = str.maketrans("асеорхукмтнвзАСЕОРХУКМТНВ", 
 _TO_CYRILLIC = str.maketrans("aceopxykmuHBTKMACEOPXY", "асеорхукмиНВТКМАСЕОРХУ")
 # A longer word is none, and rules that look for word endings would take minutes over it.
 _WORD_CHARS = 60
+_FILTER = RuleFilter(RULES)
 _CODE = re.compile(r"`[^`\n]+`[ \t]+")
 _LEET = str.maketrans("013457@$", "oieastas")
 
@@ -29,10 +32,11 @@ _LEET = str.maketrans("013457@$", "oieastas")
 def find_spans(answer: str) -> list[Span]:
     """The parts of `answer` that speak to the judge, in order, without overlap; usually none."""
     folded, places = _fold(answer)
+    rules = _FILTER.candidates(folded)
     found = [
-        (_behind_code(folded, start, end), end)
+        (_behind_code(folded, start, end, rules), end)
         for start, end in _segments(folded)
-        if _speaks(folded, start, end)
+        if _speaks(folded, start, end, rules)
     ]
     found += _takeovers(answer, folded, places)
     blocks = [match.span() for match in re.finditer(r"```.*?(?:```|\Z)|\{[^{}]*\}", folded, re.S)]
@@ -58,23 +62,26 @@ def _segments(text: str) -> Iterator[Span]:
         position = match.end()
 
 
-def _speaks(folded: str, start: int, end: int) -> bool:
-    return any(rule.search(folded, start, end) for rule in RULES)
+def _speaks(folded: str, start: int, end: int, rules: Sequence[re.Pattern[str]]) -> bool:
+    return any(rule.search(folded, start, end) for rule in rules)
 
 
-def _behind_code(folded: str, start: int, end: int) -> int:
+def _behind_code(folded: str, start: int, end: int, rules: Sequence[re.Pattern[str]]) -> int:
     """A sentence may begin with `code` that is the answer: where the rest begins, if it speaks."""
     code = _CODE.match(folded, start, end)
-    return code.end() if code and _speaks(folded, code.end(), end) else start
+    return code.end() if code and _speaks(folded, code.end(), end, rules) else start
 
 
 def _takeovers(answer: str, folded: str, places: list[int]) -> list[Span]:
     marks = [match.span() for match in TAKEOVER.finditer(folded)]
     defused = ControlTokens().defuse(answer)
-    changed = [at for at, (old, new) in enumerate(zip(answer, defused, strict=True)) if old != new]
-    if changed:
-        at = next((at for at, place in enumerate(places) if place >= changed[0]), 0)
+    if defused != answer:
+        signs = enumerate(zip(answer, defused, strict=True))
+        changed = next(at for at, (old, new) in signs if old != new)
+        at = next((at for at, place in enumerate(places) if place >= changed), 0)
         marks.append((at, at))
+    if not marks:
+        return []
     talk = max((match.start() for match in TALK.finditer(folded)), default=-1)
     return [(start, len(folded)) for start, end in marks if end <= talk]
 
@@ -99,20 +106,26 @@ def _merge(spans: list[Span], answer: str) -> list[Span]:
 
 def _fold(text: str) -> tuple[str, list[int]]:
     """The text as the rules read it, and for each of its characters the place in `text`."""
-    signs: list[str] = []
-    places: list[int] = []
-    for place, sign in enumerate(text):
+    signs: list[str] = [*text] if text.isascii() else []
+    places: list[int] = [*range(len(signs))]
+    for place, sign in enumerate(text if not signs else ""):
         if sign == "\u0306" and signs and signs[-1] in "иИ":
             signs[-1] = "й"  # in two characters, as macOS writes it
-        if unicodedata.category(sign) in ("Cf", "Me", "Mn"):
-            continue  # zero-width characters, soft hyphens, direction marks, keycaps, accents
-        parts = unicodedata.normalize("NFKC", sign)
-        for part in parts if len(parts) < 5 else "·":  # U+FDFA is 18 letters, of no word here
-            signs.append(part if part in "йЙ" else unicodedata.normalize("NFD", part)[0])
+        for part in _fold_sign(sign):
+            signs.append(part)
             places.append(place)
     places.append(len(text))
     folded = _join_spaced("".join(signs), places)
     return re.sub(r"[\w@$]+", lambda match: _fold_word(match[0]), folded), places
+
+
+@functools.lru_cache(maxsize=4096)
+def _fold_sign(sign: str) -> str:
+    if unicodedata.category(sign) in ("Cf", "Me", "Mn"):
+        return ""  # zero-width characters, soft hyphens, direction marks, keycaps, accents
+    parts = unicodedata.normalize("NFKC", sign)
+    parts = parts if len(parts) < 5 else "·"  # U+FDFA is 18 letters, of no word here
+    return "".join(p if p in "йЙ" else unicodedata.normalize("NFD", p)[0] for p in parts)
 
 
 def _join_spaced(text: str, places: list[int]) -> str:
@@ -120,13 +133,16 @@ def _join_spaced(text: str, places: list[int]) -> str:
     drop: set[int] = set()
     for match in re.finditer(r"(?<!\w)(?:[^\W\d_][ .\-_\n]){3,}[^\W\d_](?!\w)", text):
         drop.update(range(match.start() + 1, match.end(), 2))
-    if drop:
-        places[:] = [place for at, place in enumerate(places) if at not in drop]
+    if not drop:
+        return text
+    places[:] = [place for at, place in enumerate(places) if at not in drop]
     return "".join(sign for at, sign in enumerate(text) if at not in drop)
 
 
 def _fold_word(word: str) -> str:
     """Same length as `word`: one alphabet, no digits for letters."""
+    if word.isascii() and word.isalpha() and len(word) <= _WORD_CHARS:
+        return word
     if len(word) > _WORD_CHARS:
         return "·" * len(word)
     latin = bool(re.search(r"[a-z]", word, re.I))

@@ -8,6 +8,7 @@ so that an answer could close its own turn and write the judge's. Brackets of su
 replaced by look-alikes that no tokenizer has in a control token; the words stay readable.
 """
 
+import functools
 import re
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ _LOOK_ALIKES = str.maketrans({"<": "‹", ">": "›", "[": "⟦", "]": "⟧", "�
 # Of whatever a model may take for a line
 _BREAKS = r"\n\r\v\f\x85\u2028\u2029"
 _LINE_START = rf"((?:\A|(?<=[{_BREAKS}]))[^\S{_BREAKS}]*)"
+_MAY_BE_CONTROL = re.compile(r"[<＜\[]")  # without one of these no family's token is there
 _FORBIDDEN = {"\x00": "␀"}  # a NUL ends the text in some tokenizers and breaks SQLite's views
 
 
@@ -39,7 +41,7 @@ class ControlTokens:
 
     def defuse(self, text: str) -> str:
         """`text` without control tokens, their words kept: `<|im_end|>` becomes `‹|im_end|›`."""
-        before = ""
+        before = text if not _MAY_BE_CONTROL.search(text) else ""
         while before != text:  # one token may stand inside another: `<|im_<|im_end|>end|>`
             before, text = text, _FAMILIES.sub(lambda match: match[0].translate(_LOOK_ALIKES), text)
         for literal in sorted(self.literals, key=len, reverse=True):
@@ -63,13 +65,25 @@ class Delimiters:
 
     def neutralise(self, text: str) -> str:
         """`</answer>` becomes `‹/answer›`; a line that begins like a delimiter gets a `|`."""
+        if not text:
+            return text
         for tag in self.tags:
-            name = re.escape(tag.strip("</>"))
-            pattern = rf"[<＜]\s*+/?\s*+{name}(?:[\s/][^<>＜＞]{{0,100}})?[>＞]"  # attributes, too
-            text = re.sub(pattern, lambda found: found[0].translate(_LOOK_ALIKES), text, flags=re.I)
+            text = _tag(tag).sub(lambda found: found[0].translate(_LOOK_ALIKES), text)
         for line in self.lines:
-            text = re.sub(rf"{_LINE_START}({re.escape(line)})", r"\1| \2", text, flags=re.I)
+            text = _delimiter_line(line).sub(r"\1| \2", text)
         return text
+
+
+@functools.cache
+def _tag(tag: str) -> re.Pattern[str]:
+    name = re.escape(tag.strip("</>"))
+    # with attributes, too
+    return re.compile(rf"[<＜]\s*+/?\s*+{name}(?:[\s/][^<>＜＞]{{0,100}})?[>＞]", re.I)
+
+
+@functools.cache
+def _delimiter_line(line: str) -> re.Pattern[str]:
+    return re.compile(rf"{_LINE_START}({re.escape(line)})", re.I)
 
 
 def delimiters_around(template: str) -> Delimiters:

@@ -5,7 +5,7 @@ Shown by `python mlflow_tracking/run_experiment.py`, kept by its journal.
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -28,7 +28,7 @@ class Status(StrEnum):
 FAILURES = tuple(status for status in Status if status is not Status.OK)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """One score of a verdict and what the judge's probabilities say of it."""
 
@@ -50,7 +50,7 @@ class Score:
         return -sum(p * math.log2(p) for p in self.probabilities if p > 0) + 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The outcome for one row. `scores` is empty exactly when the row has no verdict."""
 
@@ -83,7 +83,13 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON types; `from_json` reads it back."""
-        return asdict(self)
+        values = {name: getattr(self, name) for name in self.__slots__}
+        scores = self.scores.items()
+        values["scores"] = {
+            label: {"value": score.value, "probabilities": score.probabilities}
+            for label, score in scores
+        }
+        return values
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Verdict":

@@ -1,0 +1,131 @@
+"""How long does one pass of a client over so many rows take? In a process of its own.
+
+    python benchmarks/client_pass.py ours 1000 256 http://127.0.0.1:9999/v1
+
+Prints JSON: seconds, CPU seconds, and the peak of memory in MB beyond what the process held with
+its imports done and the rows in memory. `bare` is a loop that sends the same bytes and looks at
+nothing: what server and machine can do.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+os.environ["OPENAI_API_KEY"] = "EMPTY"
+
+import pandas as pd
+
+from llm_client.judge_client import RetryPolicy
+from llm_client.settings import ROOT
+from mlflow_tracking.custom_metrics import (
+    JudgeConnection,
+    evaluate_with_llm_judge,
+    make_stock_metric,
+    quiet_deprecations,
+)
+from mlflow_tracking.journal import Journal
+from mlflow_tracking.judge import Judge, Question
+from mlflow_tracking.judge_call import request_body
+from mlflow_tracking.judge_prompt import load_prompt
+from mlflow_tracking.judge_settings import JudgeSettings
+
+_ANSWER = (
+    "Water boils at {n} degrees when the pressure is that of the sea's level, because its vapour "
+    "then presses as hard as the air. Higher up the air is thinner, so it boils sooner there."
+)
+
+
+def rows(count: int) -> tuple[list[str], list[str]]:
+    """Questions and answers, all different: equal rows are judged once."""
+    questions = [f"At which temperature does water boil in pot {n}?" for n in range(count)]
+    return questions, [_ANSWER.format(n=n) for n in range(count)]
+
+
+def _ours(judge: JudgeConnection, count: int) -> Callable[[], int]:
+    questions, answers = rows(count)
+
+    def judge_all() -> int:
+        verdicts = evaluate_with_llm_judge(answers, questions, judge=judge)
+        return sum(not verdict.failed for verdict in verdicts)
+
+    return judge_all
+
+
+def _stock(judge: JudgeConnection, count: int) -> Callable[[], int]:
+    questions, answers = (pd.Series(texts) for texts in rows(count))
+    metric = make_stock_metric(judge)
+
+    def judge_all() -> int:
+        with quiet_deprecations():
+            value = metric.eval_fn(answers, {}, questions, pd.Series([""] * count))
+        return sum(score is not None for score in value.scores)
+
+    return judge_all
+
+
+def _bare(judge: JudgeConnection, count: int) -> Callable[[], int]:
+    [question], [answer] = rows(1)
+    messages = Judge(judge.client(), judge.settings).messages(Question(question, answer))
+    body = json.dumps(request_body(judge.settings, messages)).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    waiting = iter(range(count))
+
+    async def work() -> None:
+        address = urlsplit(judge.base_url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        for _ in waiting:
+            writer.write(head.encode() + body)
+            told = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(told.rpartition(b"content-length: ")[2]))
+        writer.close()
+
+    async def ask_all() -> int:
+        await asyncio.gather(*(work() for _ in range(judge.concurrency)))
+        return count
+
+    return lambda: asyncio.run(ask_all())
+
+
+CLIENTS = {"ours": _ours, "stock": _stock, "bare": _bare}
+
+
+def main() -> None:
+    """One pass; prints what it took."""
+    name, count, concurrency, base_url = (
+        sys.argv[1],
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+        sys.argv[4],
+    )
+    prompt = load_prompt(ROOT / "mlflow_tracking/prompts/judge_prompt.txt")
+    settings = JudgeSettings("instant-judge", prompt, context_length=8192)
+    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+        journal = Journal(Path(folder) / "journal.jsonl", {})
+        judge = JudgeConnection(base_url, "", settings, journal, concurrency, RetryPolicy())
+        run = CLIENTS[name](judge, count)
+        held = _resident_bytes()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        started, cpu = time.perf_counter(), time.process_time()
+        scored = run()
+        took = {"seconds": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
+        journal.close()
+    peak = _resident_bytes("VmHWM") - held
+    sys.stdout.write(json.dumps({**took, "scored": scored, "memory_mb": peak / 1e6}) + "\n")
+
+
+def _resident_bytes(name: str = "VmRSS") -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
+
+
+if __name__ == "__main__":
+    main()
