@@ -40,6 +40,7 @@ from mlflow_tracking.experiment_plan import Plan, make_plan
 from mlflow_tracking.judge_prompt import check_score_only
 from mlflow_tracking.preflight import PreflightError
 from mlflow_tracking.rows import DataError
+from mlflow_tracking.run_control import stop_on_sigterm
 from mlflow_tracking.verdict_format import PromptError
 
 _HERE = Path(__file__).resolve().parent
@@ -104,6 +105,7 @@ def main() -> int:
     except _MISTAKES as mistake:
         warn(f"judge_speed: {mistake}")
         return 2
+    stop_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="judge_speed.") as folder:
         bench = Bench(plan, Path(folder), flags.peers_python, flags.ceiling_concurrency)
         measured = measure(bench, flags.only, flags.rows, flags.rounds, warn)

@@ -29,6 +29,7 @@ import requests
 from llm_client.settings import ROOT
 from mlflow_tracking.console import say, warn
 from mlflow_tracking.experiment_flags import FlagParser
+from mlflow_tracking.run_control import stop_on_sigterm
 
 _CONTESTANTS = ("ours", "ours-score-only")
 _START_S = 900.0
@@ -72,6 +73,7 @@ def main() -> int:
     flags = parser.parse_args()
     turns = [*flags.only, "default"] if flags.only[0] == "default" else flags.only
     speeds: list[tuple[str, dict[str, float]]] = []
+    stop_on_sigterm()  # or the server that runs would be left behind
     try:
         for name in turns:
             speeds.append((name, _measure(FLAG_SETS[name], flags.rows, flags.rounds)))
