@@ -82,7 +82,7 @@ def make_variants(
     """One variant for each prompt, and with `samples` above 0 one more of that many samples."""
     variants = []
     for path in prompts:
-        named = replace(judge, prompt=load_prompt(path))
+        named = replace(judge, prompt=load_prompt(path), score_only=False)
         settings = probe_settings(named) if judge.score_only else named
         variants.append(Variant(path.name, (JudgePass(path.name, settings, items),)))
         sampled = [replace(settings, temperature=None, seed=judge.seed + n) for n in range(samples)]

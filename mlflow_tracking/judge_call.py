@@ -31,6 +31,7 @@ def request_body(settings: JudgeSettings, messages: Messages) -> dict[str, Any]:
     """The chat completion that scores a row, by its whole verdict or by one token."""
     if settings.score_only:
         form = settings.prompt.format
+        assert form.scores_first, "see check_score_only"
         if not form.score_prefix:
             return _body(settings, messages, 1, form.score_regex())
         begun = [*messages, _begun(form.score_prefix)]

@@ -79,6 +79,21 @@ def test_samples_are_averaged_and_cost_what_they_cost(
     assert len({call.body["seed"] for call in stub.calls[-3 * ROWS :]}) == 3
 
 
+@pytest.mark.parametrize(
+    "name", ["judge_prompt_criteria.txt", "variants/justification_first_en.txt"]
+)
+def test_a_prompt_whose_score_does_not_come_first_is_asked_for_whole_replies(
+    stub: JudgeStub, tmp_path: Path, graded: Path, name: str
+) -> None:
+    stub.forget()
+    flags = ("--data", str(graded), "--score-only")
+    assert compare(tmp_path, stub.base_url, str(PROMPTS / name), *flags) == 0
+    asked = [each for each in stub.calls if each.row.startswith("item-")]
+    assert len(asked) == ROWS
+    assert {each.body["max_tokens"] for each in asked} == {256}
+    assert not any(each.begun for each in asked)
+
+
 def test_the_same_command_again_asks_nothing(stub: JudgeStub, tmp_path: Path, graded: Path) -> None:
     flags = (str(PROMPTS / "decision_prompt_en.txt"), "--data", str(graded))
     assert compare(tmp_path, stub.base_url, *flags) == 0
