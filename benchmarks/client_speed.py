@@ -39,7 +39,7 @@ def main() -> int:
     """Measure and print; 1 if a row came back without a score."""
     arguments = _arguments()
     passes = []
-    with _server() as base_url:
+    with instant_server() as base_url:
         for rows in arguments.rows:
             for client, count in (("bare", rows), ("ours", rows), ("stock", arguments.stock_rows)):
                 passes.append(_measure(client, count, arguments.concurrency, base_url))
@@ -65,7 +65,8 @@ def _arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def instant_server() -> Iterator[str]:
+    """Its root, while the block runs; it is a process of its own."""
     command = [sys.executable, str(_HERE / "instant_server.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
