@@ -60,15 +60,20 @@ def load_rows(
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     text = _decode(path, data, encoding)
-    # The default refuses answers of more than 131,072 characters. The limit is the whole process's:
-    # a lower one breaks imports, which read their packages' file lists as CSV.
-    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    allow_long_fields(len(text) + 1)
     delimiter = find_delimiter(path, text, needs)
     lines = io.StringIO(text, newline="")
     rows = tuple(read_rows(path, lines, delimiter, limit))
     if not rows:
         raise DataError(f"{path}: has no rows below its header")
     return DataSet(path, hashlib.sha256(data).hexdigest(), delimiter, rows)
+
+
+def allow_long_fields(characters: int) -> None:
+    """Let CSV fields be as long as that; the default refuses those of more than 131,072."""
+    # The limit is the whole process's: a lower one breaks imports, which read their packages' file
+    # lists as CSV.
+    csv.field_size_limit(max(csv.field_size_limit(), characters))
 
 
 def _decode(path: Path, data: bytes, encoding: str) -> str:
