@@ -4,7 +4,8 @@ Shown in the run's description and report (`python mlflow_tracking/run_experimen
 difference of two runs (`python mlflow_tracking/compare_runs.py RUN_A RUN_B`).
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,12 +20,16 @@ def mean_interval(values: Sequence[int], seed: int = 0) -> tuple[float, float] |
     values, so a resample is one draw of how often each comes (a multinomial): the same
     distribution as drawing row by row, in memory that does not grow with the rows.
     """
-    if len(values) < 2:
+    return counted_mean_interval(Counter(values), seed)
+
+
+def counted_mean_interval(scores: Mapping[int, int], seed: int = 0) -> tuple[float, float] | None:
+    """`mean_interval` of values of which only how often each came is known."""
+    total = sum(scores.values())
+    if total < 2:
         return None
-    different, counts = np.unique(np.asarray(values), return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(
-        len(values), counts / len(values), size=_RESAMPLES
-    )
-    means = draws @ different / len(values)
+    different, counts = (np.array(column) for column in zip(*sorted(scores.items()), strict=True))
+    draws = np.random.default_rng(seed).multinomial(total, counts / total, size=_RESAMPLES)
+    means = draws @ different / total
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

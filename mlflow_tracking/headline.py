@@ -3,10 +3,11 @@
 Recorded by `python mlflow_tracking/run_experiment.py`, shown by `mlflow ui`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mlflow_tracking.bootstrap import mean_interval
+from mlflow_tracking.bootstrap import counted_mean_interval
 from mlflow_tracking.verdict import FAILURES, Verdict
 
 
@@ -35,7 +36,15 @@ class Headline:
 
 def make_headline(verdicts: Sequence[Verdict | None], metrics: Mapping[str, float]) -> Headline:
     """Sum up `verdicts` and the `llm_judge/` metrics that totals.py made of them."""
-    values = [v.overall.value for v in verdicts if v and v.overall]
+    return headline_of_totals(
+        Counter(v.overall.value for v in verdicts if v and v.overall), metrics
+    )
+
+
+def headline_of_totals(scores: Mapping[int, int], metrics: Mapping[str, float]) -> Headline:
+    """Sum up how often each score was given, and the run's `llm_judge/` metrics."""
+    scored = sum(scores.values())
+    total = sum(score * count for score, count in scores.items())
 
     def metric(name: str) -> float | None:
         return metrics.get(f"llm_judge/{name}")
@@ -43,10 +52,10 @@ def make_headline(verdicts: Sequence[Verdict | None], metrics: Mapping[str, floa
     reasons = ("not_judged", *map(str, FAILURES))
     low, high = metric("mean_if_failed_are_1"), metric("mean_if_failed_are_5")
     return Headline(
-        rows=len(verdicts),
-        scored=len(values),
-        mean=sum(values) / len(values) if values else None,
-        interval=mean_interval(values),
+        rows=int(metrics["llm_judge/rows_total"]),
+        scored=scored,
+        mean=total / scored if scored else None,
+        interval=counted_mean_interval(scores),
         bounds=(low, high) if low is not None and high is not None else None,
         expected=metric("expected_score_mean"),
         failures={name: int(metric(f"rows_{name}") or 0) for name in reasons},
@@ -58,8 +67,13 @@ def make_headline(verdicts: Sequence[Verdict | None], metrics: Mapping[str, floa
     )
 
 
-def describe(headline: Headline, params: Mapping[str, str], traced: int) -> str:
-    """The run's description in Markdown; `traced` rows have a trace. Nothing is from the rows."""
+def describe(
+    headline: Headline, params: Mapping[str, str], traced: int, elsewhere: str = ""
+) -> str:
+    """The run's description in Markdown; `traced` rows have a trace. Nothing is from the rows.
+
+    `elsewhere` says where every row is, if not in the run's artifacts.
+    """
     lines = [
         f"**Mean score {_mean(headline)}** of 5, over {headline.scored} of {headline.rows} rows"
     ]
@@ -78,7 +92,9 @@ def describe(headline: Headline, params: Mapping[str, str], traced: int) -> str:
     judge, prompt, data = (params.get(n, "?") for n in ("judge_model", "prompt_file", "data_file"))
     lines.append(f"Judge `{judge}`, prompt `{prompt}`, rows of `{data}`.")
     files = "**Artifacts** → `report.html`, `judge_results.json`, `plots`"
-    if traced == headline.rows:
+    if elsewhere:
+        lines.append(elsewhere)
+    elif traced == headline.rows:
         lines.append(f"Every row with its score and justification: **Traces**, or {files}.")
     else:
         lines.append(f"Every row with its score and justification: {files}.")

@@ -22,6 +22,10 @@ class JournalError(Exception):
     """A journal that cannot be used; the message is one line with the file and the remedy."""
 
 
+class JournalInUse(JournalError):
+    """Another process has the journal open."""
+
+
 class Journal:
     """The verdicts of one run, by key; the last line of a key counts."""
 
@@ -111,7 +115,7 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise JournalError(f"{self.path}: another process is judging this run") from None
+            raise JournalInUse(f"{self.path}: another process is judging this run") from None
 
     def _load(self) -> None:
         self._file.seek(0)
@@ -135,15 +139,19 @@ class Journal:
                 continue  # judged again, which loses nothing
 
     def _check_header(self, old: Mapping[str, Any]) -> None:
-        changed = [name for name, value in self.header.items() if old.get(name) != value]
-        if changed:
-            # 'judge' is a hash of everything: it is worth a word only if nothing else says what.
-            changed = [name for name in changed if name != "judge"] or changed
+        if changed := changed_names(old, self.header):
             raise JournalError(
-                f"{self.path}: cannot resume, changed since: "
-                + ", ".join(f"{name} (was {old.get(name)!r})" for name in changed)
-                + "; restore it, or start a new run without --resume"
+                f"{self.path}: cannot resume, changed since: {changed}; restore it, or start a "
+                "new run without --resume"
             )
+
+
+def changed_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What of a header is not as it was, with its old values; '' if all is the same."""
+    changed = [name for name, value in new.items() if old.get(name) != value]
+    # 'judge' is a hash of everything: it is worth a word only if nothing else says what.
+    changed = [name for name in changed if name != "judge"] or changed
+    return ", ".join(f"{name} (was {old.get(name)!r})" for name in changed)
 
 
 def read_lines(data: bytes) -> Iterator[dict[str, Any]]:

@@ -38,6 +38,7 @@ from mlflow_tracking.verdict import Score, Status, Verdict
 RUN_TAGS = {"experiment_type": "llm_judge_evaluation"}
 RESULTS_TABLE = "judge_results.json"
 PAIRS_TABLE = "pair_results.json"
+RESULTS_AT = "results_location"  # tag: where all rows are, if the table has not all
 EVAL_TABLE = "eval_results_table.json"
 _TABLES = (RESULTS_TABLE, PAIRS_TABLE, EVAL_TABLE, "genai_custom_metrics.json")
 
