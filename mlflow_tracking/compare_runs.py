@@ -27,9 +27,16 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from llm_client.settings import SettingsError, load_settings
+from mlflow_tracking.block_results import OutputError, ResultFolder
 from mlflow_tracking.bootstrap import mean_interval
 from mlflow_tracking.console import say, shorten, warn
-from mlflow_tracking.mlflow_run import RESULTS_TABLE, Tracking, TrackingError, mlflow_errors
+from mlflow_tracking.mlflow_run import (
+    RESULTS_AT,
+    RESULTS_TABLE,
+    Tracking,
+    TrackingError,
+    mlflow_errors,
+)
 from mlflow_tracking.plots import comparison
 from mlflow_tracking.rows import ANSWER, QUESTION
 
@@ -99,6 +106,8 @@ def _load(run_id: str) -> JudgedRun:
             f"run {run_id}: has no {RESULTS_TABLE}; it is not finished, or not of run_experiment.py"
         ) from None
     table = pd.DataFrame(content["data"], columns=content["columns"])
+    if len(table) < run.data.metrics.get("llm_judge/rows_total", 0):
+        table = _read_results(run_id, run.data.tags.get(RESULTS_AT, ""))
     scored = table[table["score"].notna()]
     params = run.data.params
     return JudgedRun(
@@ -109,6 +118,20 @@ def _load(run_id: str) -> JudgedRun:
         params.get("data_file", "?"),
         scored[["row", QUESTION, ANSWER, "score"]].astype({"score": int}),
     )
+
+
+def _read_results(run_id: str, location: str) -> pd.DataFrame:
+    """All rows of a run of run_distributed.py, whose table has a sample, the worst rows above all.
+
+    Raises TrackingError where the files are not within reach.
+    """
+    try:
+        return ResultFolder(location).scores()
+    except (OSError, OutputError):
+        raise TrackingError(
+            f"run {run_id}: its rows are in {location or 'another place'}, which cannot be read "
+            "here; its table has a sample that would mislead"
+        ) from None
 
 
 def pair_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -37,9 +37,13 @@ class Progress:
 
     def __call__(self, verdict: Verdict, rows: int) -> None:
         """Count a verdict that stands for `rows` rows."""
+        self.count(rows, rows if verdict.failed else 0)
+
+    def count(self, rows: int, failed: int) -> None:
+        """Count rows, of which `failed` have no verdict."""
         self._bar.update(rows)
-        if verdict.failed:
-            self._failed += rows
+        if failed:
+            self._failed += failed
             self._bar.set_postfix_str(f"{self._failed} without a verdict")
 
     def close(self) -> None:

@@ -43,19 +43,19 @@ def log_views(
     headline = make_headline(verdicts, metrics)
     traced = [(data.rows[i], v) for i in choose_rows(verdicts, traces) if (v := verdicts[i])]
     prompt: dict[str, str] = {}
-    with _told("the prompt's version", warn):
+    with told("the prompt's version", warn):
         prompt = register_prompt(connection.settings.prompt, run_id)
-    with _told("the description", warn):
+    with told("the description", warn):
         params = MlflowClient().get_run(run_id).data.params
         mlflow.set_tag(DESCRIPTION_TAG, describe(headline, params, len(traced)))
-    with _told("plots and report", warn):
+    with told("plots and report", warn):
         _log_report(run_id, data, verdicts, headline)
-    with _told("the traces", warn):
+    with told("the traces", warn):
         log_traces(run_id, traced, judge, prompt)
 
 
 @contextmanager
-def _told(what: str, warn: Callable[[str], None]) -> Iterator[None]:
+def told(what: str, warn: Callable[[str], None]) -> Iterator[None]:
     """Tell of any fault in one line: what is judged is recorded already and must not be lost."""
     try:
         yield

@@ -41,6 +41,9 @@ class ScriptCopy:
         shutil.copy(ROOT / "llm_client" / "settings.py", self.root / "llm_client")
         shutil.copy(ROOT / "requirements.txt", self.root)
         shutil.copy(ROOT / "tests" / "requirements.txt", self.root / "tests")
+        distributed = "mlflow_tracking/requirements-distributed.txt"  # that file names it
+        (self.root / distributed).parent.mkdir()
+        shutil.copy(ROOT / distributed, self.root / distributed)
         self.set_memory(gib=32)
         self.programs = folder / "programs"
         self.environment = {"PATH": f"{self.programs}:/usr/bin:/bin", "HOME": str(folder)}

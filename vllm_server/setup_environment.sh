@@ -140,7 +140,7 @@ esac
 gpu=$(nvidia-smi -L 2>/dev/null | head -n 1) || gpu=
 if [[ -n $gpu ]]; then flavour=gpu; else flavour=cpu; fi
 wanted="$flavour $(hash_of "$root/requirements.txt" "$root/vllm_server/requirements-cpu.txt")"
-wanted_dev="$wanted $(hash_of "$root/tests/requirements.txt")"
+wanted_dev="$wanted $(hash_of "$root/tests/requirements.txt" "$root/mlflow_tracking/requirements-distributed.txt")"
 
 mkdir -p "$root/.run"
 exec 9>"$root/.run/setup.lock"
