@@ -140,6 +140,7 @@ def peer(package: str) -> Contestant:
             seconds=told["seconds"],
             latencies=tuple(row["seconds"] for row in told["rows"]),
             failures=failures_of([row["error"] for row in told["rows"] if row["error"]]),
+            warm_ups=1,
         )
 
     return judge

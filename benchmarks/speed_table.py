@@ -119,7 +119,11 @@ def _percent(value: Spread | None) -> str:
 
 
 def _per_row(passes: Sequence[Pass], tokens: Callable[[Cost], int]) -> str:
-    values = [tokens(done.cost) / done.outcome.asked for done in passes if done.cost]
+    values = [
+        tokens(done.cost) / (done.outcome.asked + done.outcome.warm_ups)
+        for done in passes
+        if done.cost
+    ]
     found = spread(values)
     return f"{found.middle:.0f}" if found else _NONE
 
