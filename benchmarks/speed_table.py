@@ -76,6 +76,8 @@ def ceilings_of(name: str) -> tuple[str, ...]:
 def cells(passes: Sequence[Pass], name: str) -> list[str]:
     """The contestant's line of the table."""
     own = [done for done in passes if done.contestant == name]
+    # With strangers on the server its counters are not of this pass.
+    told = [done for done in own if not done.strangers]
     rate = spread([done.outcome.rows_per_second for done in own])
     to_stock = ratio(passes, name, ["stock"])
     of_ceiling = ratio(passes, name, ceilings_of(name))
@@ -87,12 +89,12 @@ def cells(passes: Sequence[Pass], name: str) -> list[str]:
         to_stock.text() if to_stock else _NONE,
         _percent(of_ceiling),
         f"{scored} of {asked}",
-        _per_row(own, lambda cost: cost.prompt_tokens),
-        _per_row(own, lambda cost: cost.completion_tokens),
+        _per_row(told, lambda cost: cost.prompt_tokens),
+        _per_row(told, lambda cost: cost.completion_tokens),
         _percent(
-            spread([_share(p.cost.cached_tokens, p.cost.prompt_tokens) for p in own if p.cost])
+            spread([_share(p.cost.cached_tokens, p.cost.prompt_tokens) for p in told if p.cost])
         ),
-        _percent(shared_from_cache(own)),
+        _percent(shared_from_cache(told)),
         *(_latency(own, percent) for percent in (50, 95)),
     ]
 
@@ -133,7 +135,7 @@ def _latency(passes: Sequence[Pass], percent: int) -> str:
     seen = [seconds for done in passes for seconds in done.outcome.latencies]
     if seen:
         return f"{np.percentile(seen, percent):.1f}"
-    costs = [done.cost for done in passes if done.cost]
+    costs = [done.cost for done in passes if done.cost and not done.strangers]
     told = [cost.latency_p50_s if percent == 50 else cost.latency_p95_s for cost in costs]
     found = spread([value for value in told if value is not None])
     return f"~{found.middle:.1f}" if found else _NONE
@@ -150,7 +152,9 @@ def markdown(
     failures = [line for name in ran for line in failure_lines(passes, name)]
     notes = [f"- {line}" for line in (*about, *failures)]
     if any(done.strangers for done in passes):
-        notes.append("- NOT CLEAN: somebody else's requests were on the server as passes began")
+        notes.append(
+            "- NOT CLEAN: others' requests were on the server too; their tokens are left out"
+        )
     return "\n".join([*text, "", *notes]) + "\n"
 
 
