@@ -44,6 +44,13 @@ _ANSWER = (
 )
 
 
+def own_folder() -> Path:
+    """On the repository's disk, where runs keep their journals; git does not see it."""
+    folder = ROOT / ".run"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def rows(count: int) -> tuple[list[str], list[str]]:
     """Questions and answers, all different: equal rows are judged once."""
     questions = [f"At which temperature does water boil in pot {n}?" for n in range(count)]
@@ -108,7 +115,7 @@ def main() -> None:
     )
     prompt = load_prompt(ROOT / "mlflow_tracking/prompts/judge_prompt.txt")
     settings = JudgeSettings("instant-judge", prompt, context_length=8192)
-    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+    with tempfile.TemporaryDirectory(dir=own_folder()) as folder:
         journal = Journal(Path(folder) / "journal.jsonl", {})
         judge = JudgeConnection(base_url, "", settings, journal, concurrency, RetryPolicy())
         run = CLIENTS[name](judge, count)

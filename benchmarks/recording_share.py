@@ -28,7 +28,7 @@ from typing import Any
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from benchmarks.client_pass import rows
+from benchmarks.client_pass import own_folder, rows
 from benchmarks.client_speed import instant_server
 from llm_client.judge_client import RetryPolicy
 from llm_client.settings import ROOT
@@ -54,7 +54,7 @@ def main() -> int:
     parser.add_argument("--rates", type=float, nargs="+", default=[0.6, 20.0], metavar="ROWS_PER_S")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=ROOT) as folder, instant_server() as base_url:
+    with tempfile.TemporaryDirectory(dir=own_folder()) as folder, instant_server() as base_url:
         sync_ms = _sync_ms(Path(folder))
         steps = measure(Path(folder), base_url, arguments.rows, arguments.traces)
     total, cpu = (sum(column) for column in zip(*steps.values(), strict=True))
