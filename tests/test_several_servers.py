@@ -330,7 +330,7 @@ def test_two_real_servers_share_a_run_and_one_is_killed_in_its_middle(
 ) -> None:
     workspace = Workspace(tmp_path)
     (tmp_path / "prompt.txt").write_text(PROMPT, "utf-8")
-    data = write_csv(tmp_path / "rows.csv", numbered_rows(400))
+    data = write_csv(tmp_path / "rows.csv", numbered_rows(600))
     process = workspace.start(
         *("--data", str(data), "--prompt", str(tmp_path / "prompt.txt"), "--max-tokens", "40"),
         *("--concurrency", "8", "--retries", "0"),
@@ -341,7 +341,7 @@ def test_two_real_servers_share_a_run_and_one_is_killed_in_its_middle(
     reader = threading.Thread(target=lambda: output.extend(process.communicate()))
     reader.start()
     wait_for_verdicts(workspace, process, 100)
-    while min(asked := [requests_finished(server) for server in twin_servers]) < 20:
+    while min(asked := [requests_finished(server) for server in twin_servers]) < 5:
         assert process.poll() is None, f"the work was not shared: {asked}"
         time.sleep(0.2)
     dead, survivor = vllm_processes["twin_1"], twin_servers[1]
@@ -353,12 +353,13 @@ def test_two_real_servers_share_a_run_and_one_is_killed_in_its_middle(
     tries = (time.monotonic() - killed_at) / 2 + 1  # of the dead one, each by a row
     assert process.returncode == 0, output
     verdicts = workspace.journal(workspace.last_run().id)
-    assert len(verdicts) == len({verdict["key"] for verdict in verdicts}) == 400
+    assert len(verdicts) == len({verdict["key"] for verdict in verdicts}) == 600
     assert all(verdict["scores"] for verdict in verdicts)
     again = [verdict for verdict in verdicts if verdict["attempts"] > 1]
     assert 1 <= len(again) <= 8 + tries, "only what was in flight was asked twice"
-    canaries = 2
-    assert asked[0] + requests_finished(survivor) <= 400 + canaries, "a row was judged twice"
+    canaries, lost_on_the_way = 2, 8  # a reply that the dead one had sent may not have come
+    done = asked[0] + requests_finished(survivor)
+    assert done <= 600 + canaries + lost_on_the_way, "rows were judged twice"
 
 
 def requests_finished(server: JudgeServer) -> int:
