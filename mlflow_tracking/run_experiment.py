@@ -14,42 +14,22 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import os
-import time
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from llm_client.judge_client import ServerGone
 from llm_client.settings import SettingsError, load_settings
-from mlflow_tracking import mlflow_run
-from mlflow_tracking.calibrated_scores import add_calibrated, calibrate, calibration_metrics
 from mlflow_tracking.calibration import CalibrationError
-from mlflow_tracking.console import Progress, print_summary, print_table, say, warn
-from mlflow_tracking.custom_metrics import (
-    METRIC_NAME,
-    METRIC_VERSION,
-    JudgeConnection,
-    evaluate_with_llm_judge,
-)
+from mlflow_tracking.console import say, warn
 from mlflow_tracking.experiment_flags import parse_arguments
-from mlflow_tracking.experiment_plan import Plan, make_plan, questions
-from mlflow_tracking.journal import Journal, JournalError
-from mlflow_tracking.judge import Judge
+from mlflow_tracking.experiment_plan import make_plan
+from mlflow_tracking.experiment_run import begin_run, judge_and_record
+from mlflow_tracking.journal import JournalError
+from mlflow_tracking.mlflow_run import TrackingError
 from mlflow_tracking.preflight import PreflightError
-from mlflow_tracking.results_table import results_table
 from mlflow_tracking.rows import DataError
-from mlflow_tracking.run_control import (
-    INTERRUPTED,
-    check_folder,
-    journal_to_resume,
-    record_in_peace,
-    resume_command,
-    stop_on_sigterm,
-)
-from mlflow_tracking.run_views import log_views
-from mlflow_tracking.totals import run_metrics, score_metrics
-from mlflow_tracking.verdict import Verdict
 from mlflow_tracking.verdict_format import PromptError
 
+_COMMAND = "run_experiment"
 _MISTAKES = (
     SettingsError,
     PromptError,
@@ -57,7 +37,7 @@ _MISTAKES = (
     PreflightError,
     CalibrationError,
     JournalError,
-    mlflow_run.TrackingError,
+    TrackingError,
 )
 
 
@@ -72,117 +52,14 @@ def main() -> int:
         if arguments.check:
             say("\n".join(plan.findings.lines))
             return 0
-        check_folder(arguments.journal_dir)
-        experiment_id = mlflow_run.open_experiment(plan.tracking)
-        journal = None
-        if arguments.resume:
-            header, tracking = plan.journal_header(), plan.tracking
-            folder, wanted = arguments.journal_dir, arguments.resume
-            journal = journal_to_resume(folder, wanted, header, tracking, experiment_id)
-        stop_on_sigterm()
-        known_id = journal.path.stem if journal else None
-        run_id = mlflow_run.start_run(plan.tracking, arguments.run_name, known_id)
+        run = begin_run(plan, _COMMAND)
     except _MISTAKES as mistake:
-        warn(f"run_experiment: {mistake}")
+        warn(f"{_COMMAND}: {mistake}")
         return 2
     except KeyboardInterrupt:
-        warn("run_experiment: interrupted before any row was judged")
+        warn(f"{_COMMAND}: interrupted before any row was judged")
         return 1
-    try:
-        return _judge_and_record(plan, journal, run_id, experiment_id)
-    except KeyboardInterrupt:
-        record_in_peace()
-        stopped = "interrupted while the run was recorded"
-    except (JournalError, mlflow_run.TrackingError) as fault:
-        stopped = str(fault)
-    mlflow_run.give_up_run(plan.tracking)
-    warn(f"run_experiment: stopped: {stopped}")
-    if not arguments.stock:
-        warn(f"go on with it: {resume_command(run_id)}")
-    return 1
-
-
-def _judge_and_record(plan: Plan, resumed: Journal | None, run_id: str, experiment_id: str) -> int:
-    journal = resumed or Journal(
-        plan.arguments.journal_dir / f"{run_id}.jsonl", plan.journal_header()
-    )
-    if plan.arguments.stock:
-        journal.path.unlink()  # nothing is kept in it, and `--resume last` must not find it
-    judge = plan.connection(journal)
-    with mlflow_run.mlflow_errors(plan.tracking):
-        dataset = mlflow_run.log_start(plan.data, plan.params(), judge)
-    stopped, judged_s, judged = "", 0.0, len(plan.data.rows)
-    if plan.arguments.stock:
-        started = time.monotonic()
-        with mlflow_run.mlflow_errors(plan.tracking):
-            verdicts = mlflow_run.evaluate_stock(dataset, judge, plan.api_key)
-        judged_s = time.monotonic() - started
-    else:
-        stopped, judged_s, judged = _judge(plan, judge)
-        key = Judge(judge.client(), judge.settings).key
-        verdicts = [journal.verdicts.get(key(item)) for item in questions(plan.data)]
-    metrics = run_metrics(verdicts, judged_s, judged)
-    metrics |= score_metrics(verdicts, judge.settings.prompt)
-    calibrated = calibrate(verdicts, plan.calibration) if plan.calibration else []
-    metrics |= calibration_metrics(calibrated)
-    with mlflow_run.mlflow_errors(plan.tracking):
-        if not (stopped or plan.arguments.stock):
-            mlflow_run.log_evaluation(dataset, judge)
-        table = results_table(plan.data, verdicts)
-        if plan.calibration:
-            add_calibrated(table, calibrated)
-        mlflow_run.log_results(table, metrics, None if plan.arguments.stock else journal.path)
-        if stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
-            log_views(run_id, plan.data, verdicts, metrics, judge, plan.arguments.traces, warn)
-        mlflow_run.end_run(complete=not stopped)
-    journal.close()
-    return _report(plan, run_id, experiment_id, verdicts, metrics, stopped)
-
-
-def _judge(plan: Plan, judge: JudgeConnection) -> tuple[str, float, int]:
-    """Judge all rows; returns why it stopped early ('' if it did not), seconds, and rows judged."""
-    rows = plan.data.rows
-    progress = Progress(len(rows))
-    before, started, stopped = len(judge.journal.fresh), time.monotonic(), ""
-    try:
-        evaluate_with_llm_judge(
-            [row.answer for row in rows],
-            [row.question for row in rows],
-            [row.reference for row in rows],
-            judge=judge,
-            on_verdict=progress,
-        )
-    except KeyboardInterrupt:
-        record_in_peace()
-        stopped = INTERRUPTED
-    except (ServerGone, JournalError) as fault:
-        stopped = str(fault)
-    progress.close()
-    return stopped, time.monotonic() - started, len(judge.journal.fresh) - before
-
-
-def _report(
-    plan: Plan,
-    run_id: str,
-    experiment_id: str,
-    verdicts: list[Verdict | None],
-    metrics: dict[str, float],
-    stopped: str,
-) -> int:
-    print_table(plan.data, verdicts)
-    print_summary(metrics, f"{METRIC_NAME}/{METRIC_VERSION}/mean")
-    say(f"run          {run_id}")
-    say("look at it   mlflow ui   (from the repo's root), then")
-    say(f"             http://127.0.0.1:5000/#/experiments/{experiment_id}/runs/{run_id}")
-    missing = int(metrics["llm_judge/rows_failed"])
-    total = len(verdicts)
-    if stopped:
-        warn(f"run_experiment: stopped: {stopped}")
-    if (missing or stopped) and not plan.arguments.stock:
-        what = f"the {missing} rows that have no verdict" if missing else "it"
-        warn(f"go on with {what}: {resume_command(run_id)}")
-    # As a quotient: 0.55 * 100 is more than 55.
-    return 1 if stopped or (total - missing) / total < plan.arguments.min_scored else 0
+    return judge_and_record(run)
 
 
 if __name__ == "__main__":
