@@ -173,10 +173,11 @@ def test_a_server_that_goes_away_stops_the_run_and_keeps_what_is_judged(
 ) -> None:
     data = write_csv(workspace.folder / "rows.csv", numbered_rows(60))
     flags = ("--rows-per-block", "10", "--wait-for-server", "1", "--concurrency", "4")
-    stub.latency_s = 0.02
+    # What comes after the 30th call is in flight until the server dies.
+    stub.faults = lambda _: "hang" if stub.calls_by_row().total() > 30 else ""
 
     def goes_away() -> None:
-        stub.wait_for_calls(30)
+        stub.wait_for_calls(34)
         stub.stop()
 
     end = threading.Thread(target=goes_away)
@@ -188,6 +189,7 @@ def test_a_server_that_goes_away_stops_the_run_and_keeps_what_is_judged(
     assert run.status == "KILLED"
     assert run.metrics["llm_judge/rows_not_judged"] > 0
     end.join()
+    stub.faults = lambda _: ""
     stub.start()
     second = judge(workspace, capfd, data, *flags, url=stub.base_url)
     assert second.code == 0, second.err
