@@ -177,7 +177,7 @@ def test_a_server_that_goes_away_stops_the_run_and_keeps_what_is_judged(
     stub.faults = lambda _: "hang" if stub.calls_by_row().total() > 30 else ""
 
     def goes_away() -> None:
-        stub.wait_for_calls(34)
+        stub.wait_for_calls(31, 300)  # Ray starts slowly on a busy machine
         stub.stop()
 
     end = threading.Thread(target=goes_away)
