@@ -8,6 +8,7 @@ others, each in a process of its own; ceiling.py has who does nothing but send.
 
 import io
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -80,6 +81,8 @@ def stock(bench: Bench, rows: Sequence[Question], name: str) -> Outcome:
     tracking = mlflow_run.Tracking(f"sqlite:///{bench.folder / 'mlflow.db'}", "judge_speed")
     mlflow_run.open_experiment(tracking)
     judge = bench.connection(name, score_only=False)
+    # By itself it gives up after a minute, and 32 calls at once take longer without a GPU.
+    os.environ["MLFLOW_GENAI_EVAL_LLM_TIMEOUT"] = str(int(judge.policy.timeout_s))
     # Its progress bars would stand between ours; what it could not score is counted.
     with mlflow_run.mlflow_errors(tracking), redirect_stderr(io.StringIO()):
         mlflow_run.start_run(tracking, name, None)
