@@ -51,6 +51,8 @@ class Decision:
 
     def probabilities(self, token: TokenLogprobs) -> tuple[float, ...] | None:
         """Of 1..5, at the reply's first token; all of it lies on 1 and 5. None if nothing fits."""
+        if not token.alternatives:  # one word alone says nothing about the other's probability
+            return None
         mass = dict.fromkeys(SCALE, 0.0)
         for text, logprob in {token.text: token.logprob, **dict(token.alternatives)}.items():
             score = self.score(text.decode(errors="ignore"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_client.reply import Reply, TokenLogprobs
+from llm_client.reply import Reply, TokenLogprobs, read_reply
 from llm_client.settings import ROOT
 from mlflow_tracking.decision import Decision
 from mlflow_tracking.decision_reply import parse_decision_reply
@@ -24,6 +24,7 @@ PROMPT = load_prompt(ROOT / "mlflow_tracking/prompts/decision_prompt_en.txt")
 RUSSIAN = load_prompt(ROOT / "mlflow_tracking/prompts/decision_prompt.txt")
 WHOLE = JudgeSettings("judge", PROMPT)
 SHORT = JudgeSettings("judge", PROMPT, score_only=True, explain_below=3)
+_SHARES = (("no", 0.9), ("yes", 0.1))
 MESSAGES = [{"role": "user", "content": "Is it?"}]
 
 
@@ -146,6 +147,33 @@ class TestTheProbability:
         )
         assert decision.score("не") == 1
         assert Decision("верно", "вера").score("вер") is None
+
+    @pytest.mark.parametrize(
+        "before", [[], ["<think>", "hm", " hm", " hm", " hm", "</think>", "\n"]]
+    )
+    def test_it_is_read_from_what_the_server_sends(self, before: list[str]) -> None:
+        def sent(text: str) -> dict[str, object]:
+            others = [{"token": word, "logprob": log(share)} for word, share in _SHARES]
+            return {"token": text, "logprob": log(0.9), "top_logprobs": others}
+
+        pieces = [*before, "no", "\n", "Just", "ification", ":", " Wrong", "."]
+        answer = {
+            "choices": [
+                {
+                    "message": {"content": "".join(pieces)},
+                    "finish_reason": "stop",
+                    "logprobs": {"content": [sent(piece) for piece in pieces]},
+                }
+            ]
+        }
+        verdict = read_verdict(read_reply(answer), WHOLE, "")
+        assert verdict.overall is not None
+        assert verdict.overall.expected == pytest.approx(1 + 4 * 0.1)
+
+    def test_a_word_without_alternatives_says_nothing_about_the_other(self) -> None:
+        verdict = read_verdict(reply("no\nJustification: Wrong.", [token("no")]), WHOLE, "")
+        assert verdict.overall is not None
+        assert verdict.overall.expected is None
 
     def test_without_log_probabilities_there_is_no_expected_score(self) -> None:
         verdict = read_verdict(reply("yes\nJustification: Right."), WHOLE, "")
