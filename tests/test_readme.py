@@ -70,9 +70,13 @@ def test_every_make_target_exists(name: str) -> None:
     [
         "llm_client/openai_client_example.py",
         "llm_client/vllm_api_client.py",
+        "mlflow_tracking/batch_requests.py",
+        "mlflow_tracking/compare_prompts.py",
         "mlflow_tracking/compare_runs.py",
         "mlflow_tracking/probe_injection.py",
+        "mlflow_tracking/run_distributed.py",
         "mlflow_tracking/run_experiment.py",
+        "mlflow_tracking/validate_judge.py",
     ],
 )
 def test_every_flag_of_a_script_is_in_its_help(name: str, script: str) -> None:
