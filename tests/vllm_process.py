@@ -17,7 +17,7 @@ from llm_client.settings import ROOT
 from vllm_server.port_owner import port_owner
 
 SCRIPT = ROOT / "vllm_server" / "run_vllm_server.sh"
-START_SECONDS = 300
+START_SECONDS = 480  # four start at once, beside the tests
 
 
 @dataclass(frozen=True)
