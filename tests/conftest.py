@@ -13,7 +13,7 @@ import pytest
 
 from llm_client.settings import load_settings
 from tests.tiny_model import make_tiny_opt
-from tests.vllm_process import JudgeServer, VllmProcess
+from tests.vllm_process import JudgeServer, VllmProcess, one_core
 from vllm_server.port_owner import get
 
 KEY = "test-key"
@@ -41,23 +41,14 @@ def vllm_processes(
         if "judge_server" in wanted and not os.environ.get("JUDGE_TEST_BASE_URL"):
             log = logs / "judge.log"
             started["judge_server"] = VllmProcess(log, load_settings().api_key)
-        if "base_model_server" in wanted:
+        # Each tiny server takes 3 GB beside the judge's 11: the base model's is one of the twins.
+        tiny = {"base_model_server": 1} if {"base_model_server", "twin_servers"} & wanted else {}
+        tiny |= {"twin": 0} if "twin_servers" in wanted else {}
+        for name, number in tiny.items():
             model = str(request.getfixturevalue("tiny_opt"))
-            started["base_model_server"] = VllmProcess(
-                logs / "base.log", KEY, JUDGE_MODEL=model, VLLM_CPU_KVCACHE_SPACE="1"
-            )
-        if "twin_servers" in wanted:
-            model = str(request.getfixturevalue("tiny_opt"))
-            core = sorted(os.sched_getaffinity(0))
-            for number, name in enumerate(("twin_1", "twin_2")):
-                started[name] = VllmProcess(
-                    logs / f"{name}.log",
-                    KEY,
-                    JUDGE_MODEL=model,
-                    VLLM_CPU_KVCACHE_SPACE="1",
-                    # Both on both cores, the second got 5 rows while the first got 151.
-                    VLLM_CPU_OMP_THREADS_BIND=str(core[number % len(core)]),
-                )
+            # Both on both cores, the second got 5 rows while the first got 151.
+            place = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": one_core(number)}
+            started[name] = VllmProcess(logs / f"{name}.log", KEY, JUDGE_MODEL=model, **place)
         yield started
     finally:
         for process in started.values():
@@ -86,4 +77,4 @@ def base_model_server(vllm_processes: dict[str, VllmProcess]) -> JudgeServer:
 @pytest.fixture(scope="session")
 def twin_servers(vllm_processes: dict[str, VllmProcess]) -> tuple[JudgeServer, JudgeServer]:
     """Two servers of one base model, for a run that shares its rows; the first may be killed."""
-    return vllm_processes["twin_1"].wait(), vllm_processes["twin_2"].wait()
+    return vllm_processes["twin"].wait(), vllm_processes["base_model_server"].wait()

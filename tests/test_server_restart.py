@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import KEY
 from tests.experiment_process import Workspace, finish, numbered_rows, write_csv
-from tests.vllm_process import JudgeServer, VllmProcess
+from tests.vllm_process import JudgeServer, VllmProcess, one_core
 
 PROMPT = "Score: [1-5]\nWhy: [text]\n---\n{question} {answer}\n"  # its context is 512 letters
 
@@ -52,6 +52,7 @@ def test_a_run_completes_though_the_server_is_killed_and_started_again_in_its_mi
         KEY,
         JUDGE_MODEL=str(tiny_opt),
         VLLM_CPU_KVCACHE_SPACE="1",
+        VLLM_CPU_OMP_THREADS_BIND=one_core(1),
         SERVER_PORT=str(first.port),
     )
     again.port = first.port

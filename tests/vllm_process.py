@@ -17,7 +17,7 @@ from llm_client.settings import ROOT
 from vllm_server.port_owner import port_owner
 
 SCRIPT = ROOT / "vllm_server" / "run_vllm_server.sh"
-START_SECONDS = 480  # four start at once, beside the tests
+START_SECONDS = 480  # three start at once, beside the tests
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def one_core(number: int) -> str:
+    """A core for a server of its own, where there are that many."""
+    cores = sorted(os.sched_getaffinity(0))
+    return str(cores[number % len(cores)])
 
 
 def server_environment(port: int, **extra: str) -> dict[str, str]:
