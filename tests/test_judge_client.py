@@ -64,7 +64,7 @@ async def test_a_reply_brings_its_text_its_tokens_and_its_cost(stub: JudgeStub) 
         reply = await client.chat(ask("item-1"))
     assert reply.text.startswith(f"Score: {true_score('item-1')}\nJustification: ")
     assert b"".join(token.text for token in reply.tokens).decode() == reply.text
-    assert [len(token.alternatives) for token in reply.tokens][:2] == [0, 5]
+    assert [len(token.alternatives) for token in reply.tokens][:2] == [1, 5]
     assert (reply.finish_reason, reply.attempts) == ("stop", 1)
     assert reply.prompt_tokens > 10
     assert reply.completion_tokens == len(reply.tokens)
@@ -337,3 +337,21 @@ async def test_a_cancelled_call_ends_at_once(stub: JudgeStub) -> None:
             await call
         assert time.monotonic() - started < 0.5
     assert threading.active_count() < 20
+
+
+async def test_only_a_scores_tokens_and_the_first_ones_keep_their_alternatives(
+    stub: JudgeStub,
+) -> None:
+    body = ask("item-1") | {"messages": [{"role": "user", "content": "item-1"}]}
+    async with client_of(stub) as client:
+        reply = await client.chat(body)
+    late = [
+        token
+        for token in reply.tokens[4:]
+        if not any(sign.isdigit() for sign in token.text.decode())
+    ]
+    assert late
+    assert [len(token.alternatives) for token in late] == [0] * len(late)
+    digits = [token for token in reply.tokens if token.text.strip().isdigit()]
+    assert digits
+    assert all(token.alternatives for token in digits)
