@@ -29,7 +29,7 @@ from llm_client.settings import ROOT, Settings, SettingsError, load_settings
 from mlflow_tracking.console import Progress, say, warn
 from mlflow_tracking.custom_metrics import JudgeConnection
 from mlflow_tracking.estimate import Estimate, bootstrap_estimate, difference_estimate
-from mlflow_tracking.experiment_flags import FlagParser, add_call_flags, add_judge_flags
+from mlflow_tracking.experiment_flags import FlagParser, add_call_flags, add_judge_flags, natural
 from mlflow_tracking.experiment_plan import check_judge
 from mlflow_tracking.graded_rows import GradedData, GradedPairs, load_graded
 from mlflow_tracking.journal import Journal, JournalError
@@ -47,7 +47,7 @@ from mlflow_tracking.judge_settings import JudgeSettings
 from mlflow_tracking.paired_statistics import spearman
 from mlflow_tracking.preflight import PreflightError
 from mlflow_tracking.rows import DataError
-from mlflow_tracking.run_control import check_folder, stop_on_sigterm
+from mlflow_tracking.run_control import check_folder, check_output, stop_on_sigterm
 from mlflow_tracking.verdict import Verdict
 from mlflow_tracking.verdict_format import PromptError
 
@@ -175,7 +175,7 @@ def _arguments(settings: Settings) -> argparse.Namespace:
     parser.add(
         "--samples",
         "judge each prompt this many times more at the model's own temperature, and average",
-        type=int,
+        type=natural,
         default=0,
         metavar="N",
     )
@@ -203,6 +203,7 @@ def _load(arguments: argparse.Namespace) -> GradedData:
 
 
 def _compare(arguments: argparse.Namespace, settings: Settings) -> int:
+    check_output("--json", arguments.json)
     graded = _load(arguments)
     items = tuple(Question(r.row.question, r.row.answer, r.row.reference) for r in graded.rows)
     wanted_short, arguments.score_only = arguments.score_only, False
@@ -221,8 +222,11 @@ def _compare(arguments: argparse.Namespace, settings: Settings) -> int:
     stop_on_sigterm()
     try:
         run_passes(passes, connection, progress)
-    finally:
+    except (ServerGone, JournalError, KeyboardInterrupt) as fault:
         progress.close()
+        warn(f"compare_prompts: stopped: {fault or 'interrupted'}; the same command again goes on")
+        return 1
+    progress.close()
     compared = compare(variants, connection, graded.human)
     print_comparison(compared, len(items))
     if arguments.json:
@@ -235,11 +239,11 @@ def main() -> int:
     try:
         settings = load_settings()
         return _compare(_arguments(settings), settings)
-    except (SettingsError, PromptError, DataError, PreflightError) as mistake:
+    except (SettingsError, PromptError, DataError, PreflightError, JournalError) as mistake:
         warn(f"compare_prompts: {mistake}")
         return 2
-    except (ServerGone, JournalError, KeyboardInterrupt) as fault:
-        warn(f"compare_prompts: stopped: {fault or 'interrupted'}; the same command again goes on")
+    except KeyboardInterrupt:
+        warn("compare_prompts: interrupted")
         return 1
 
 

@@ -36,7 +36,7 @@ class JudgePass:
 def probe_settings(judge: JudgeSettings) -> JudgeSettings:
     """The judge as the probes ask it: for one token where the prompt's form allows it.
 
-    A probe compares scores and shows no justification. One token costs a CPU a third less time
+    A probe compares scores and shows no justification. One token costs a fraction of the time
     a row. The digit may differ from the whole reply's, so that a probe's base is asked this way,
     too.
     """

@@ -15,6 +15,7 @@ from typing import Any
 
 from mlflow_tracking.journal import Journal, JournalError
 from mlflow_tracking.mlflow_run import Tracking, check_run
+from mlflow_tracking.rows import DataError
 
 INTERRUPTED = "interrupted"
 
@@ -52,6 +53,14 @@ def journal_to_resume(
         raise JournalError(f"{folder}: no journal of run {wanted}; --resume takes an id or 'last'")
     check_run(tracking, wanted, experiment_id)
     return Journal(folder / f"{wanted}.jsonl", header)
+
+
+def check_output(flag: str, path: Path | None) -> None:
+    """Raises DataError where the file that `flag` asks for could not be written in the end."""
+    if path and not path.absolute().parent.is_dir():
+        raise DataError(f"{flag} {path}: there is no folder {path.absolute().parent}; make it")
+    if path and path.is_dir():
+        raise DataError(f"{flag} {path}: is a folder; name a file")
 
 
 def check_folder(folder: Path) -> None:

@@ -22,6 +22,7 @@ from mlflow_tracking.pairs_section import ROWS, direct_passes, single_answers
 from mlflow_tracking.pairwise import load_pairwise_prompt
 from mlflow_tracking.row_sample import stratified
 from mlflow_tracking.rows import DataError
+from mlflow_tracking.run_control import check_output
 
 _FOLDER = "validation"  # below --journal-dir: run_experiment.py --resume last is not to find these
 
@@ -75,7 +76,7 @@ class ValidationPlan:
 
 def make_validation_plan(arguments: argparse.Namespace, settings: Settings) -> ValidationPlan:
     """Read and check everything that can be; raises the error of what is wrong."""
-    _check_output(arguments.calibrate)
+    check_output("--calibrate", arguments.calibrate)
     graded = load_graded(arguments.data, arguments.encoding, arguments.limit)
     _check_kind(arguments, graded)
     direct = load_pairwise_prompt(arguments.pairwise_prompt) if arguments.pairwise else None
@@ -95,11 +96,6 @@ def make_validation_plan(arguments: argparse.Namespace, settings: Settings) -> V
     if injection:
         passes += injection_passes(probe)
     return ValidationPlan(plan, graded, probed, injection, tuple(passes))
-
-
-def _check_output(path: Path | None) -> None:
-    if path and not path.absolute().parent.is_dir():
-        raise DataError(f"--calibrate {path}: there is no folder {path.absolute().parent}; make it")
 
 
 def _check_kind(arguments: argparse.Namespace, graded: GradedData | GradedPairs) -> None:

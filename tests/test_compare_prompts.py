@@ -18,6 +18,7 @@ from tests.judge_stub import JudgeStub, count_tokens, serving, true_score
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
 ROWS = 20
+_FIRST = str(PROMPTS / "judge_prompt.txt")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def graded(tmp_path: Path) -> Path:
 
 
 def compare(folder: Path, base_url: str, *flags: str) -> int:
-    words = [*flags, "--base-url", base_url, "--journal-dir", str(folder / "journals")]
+    words = ["--base-url", base_url, "--journal-dir", str(folder / "journals"), *flags]
     with called_from(Workspace(folder), words):
         try:
             return compare_prompts.main()
@@ -121,8 +122,19 @@ def test_what_was_not_judged_ends_in_1_and_is_counted(
         ((str(PROMPTS / "judge_prompt.txt"), "--data", "nowhere.csv"), "nowhere.csv"),
         ((str(PROMPTS / "judge_prompt.txt"),), "--data"),
         (("--data", "GRADED"), "prompts"),
+        ((_FIRST, "--data", "GRADED", "--samples", "-1"), "--samples"),
+        ((_FIRST, "--data", "GRADED", "--json", "/nowhere/table.json"), "--json"),
+        ((_FIRST, "--data", "GRADED", "--journal-dir", "/proc/nowhere"), "--journal-dir"),
     ],
-    ids=["no such prompt", "no such file", "no data", "no prompt"],
+    ids=[
+        "no such prompt",
+        "no such file",
+        "no data",
+        "no prompt",
+        "no number of samples",
+        "no such folder",
+        "no place for the journal",
+    ],
 )
 def test_a_mistake_is_one_line(
     stub: JudgeStub,
