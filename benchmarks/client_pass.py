@@ -96,13 +96,14 @@ def _bare(judge: JudgeConnection, count: int) -> Callable[[], int]:
         writer.close()
 
     async def ask_all() -> int:
-        await asyncio.gather(*(work() for _ in range(judge.concurrency)))
+        await asyncio.gather(*(work() for _ in range(judge.concurrency or 1)))
         return count
 
     return lambda: asyncio.run(ask_all())
 
 
-CLIENTS = {"ours": _ours, "stock": _stock, "bare": _bare}
+# `ours` has a fixed number in flight, `ours-auto` finds it.
+CLIENTS = {"bare": _bare, "ours": _ours, "ours-auto": _ours, "stock": _stock}
 
 
 def main() -> None:
@@ -117,7 +118,8 @@ def main() -> None:
     settings = JudgeSettings("instant-judge", prompt, context_length=8192)
     with tempfile.TemporaryDirectory(dir=own_folder()) as folder:
         journal = Journal(Path(folder) / "journal.jsonl", {})
-        judge = JudgeConnection(base_url, "", settings, journal, concurrency, RetryPolicy())
+        at_once = None if name == "ours-auto" else concurrency
+        judge = JudgeConnection(base_url, "", settings, journal, at_once, RetryPolicy())
         run = CLIENTS[name](judge, count)
         held = _resident_bytes()
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here

@@ -8,7 +8,9 @@ is all of it: the shipped prompt, the look for manipulation, each verdict synced
 disk before it counts. Each pass is a process of its own, and so is the server; they share the
 machine's cores. For each number of rows come first the bare loop, which is the limit of server and
 machine at that minute, then ours, then stock (with few rows: it takes a hundredth as many), so that
-drift hits all alike. `rows/CPU s` depends least on what else runs on the machine.
+drift hits all alike. `ours-auto` finds by itself how many calls it has in flight, as a run does
+that is not told, beginning with 32; the others have --concurrency. `rows/CPU s` depends least on
+what else runs on the machine.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
+_GROUP = ("bare", "ours", "ours-auto", "stock")  # the first is the limit, the last is stock
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ def main() -> int:
     passes = []
     with instant_server() as base_url:
         for rows in arguments.rows:
-            for client, count in (("bare", rows), ("ours", rows), ("stock", arguments.stock_rows)):
+            for client in _GROUP:
+                count = arguments.stock_rows if client == "stock" else rows
                 passes.append(_measure(client, count, arguments.concurrency, base_url))
                 sys.stderr.write(f"{client}: {passes[-1].rows / passes[-1].seconds:.0f} rows/s\n")
     sys.stdout.write(table(passes, arguments.concurrency))
@@ -85,16 +89,17 @@ def _measure(client: str, rows: int, concurrency: int, base_url: str) -> Pass:
 
 
 def table(passes: list[Pass], concurrency: int) -> str:
-    """A Markdown table, a line a pass; ratios are taken within the group of three."""
+    """A Markdown table, a line a pass; ratios are taken within the group."""
     lines = [
         f"{concurrency} calls in flight at most, 50 ms each",
         "",
         "| client | rows | rows/s | of the limit | of stock | rows/CPU s | memory MB |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for at in range(0, len(passes), 3):
-        limit, _, stock = (one.rows / one.seconds for one in passes[at : at + 3])
-        for one in passes[at : at + 3]:
+    for at in range(0, len(passes), len(_GROUP)):
+        group = passes[at : at + len(_GROUP)]
+        limit, *_, stock = (one.rows / one.seconds for one in group)
+        for one in group:
             speed = one.rows / one.seconds
             lines.append(
                 f"| {one.client} | {one.rows:,} | {speed:,.0f} | {speed / limit:.0%} "

@@ -6,6 +6,7 @@ Ours is the path of run_experiment.py, journal included; stock is its `--stock`;
 others, each in a process of its own; ceiling.py has who does nothing but send.
 """
 
+import inspect
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.metrics.genai import make_genai_metric
 
 from benchmarks.ceiling import BenchmarkFailed, load_loop, request_bodies, vllm_client
 from benchmarks.speed_pass import Outcome, failures_of
@@ -76,11 +78,18 @@ def ours_score_only(bench: Bench, rows: Sequence[Question], name: str) -> Outcom
     return ours(bench, rows, name, score_only=True)
 
 
-def stock(bench: Bench, rows: Sequence[Question], name: str) -> Outcome:
+def stock_by_itself(bench: Bench, rows: Sequence[Question], name: str) -> Outcome:
+    """MLflow's own scorer with the number of workers that it takes when nobody names one."""
+    workers = inspect.signature(make_genai_metric).parameters["max_workers"].default
+    return stock(bench, rows, name, workers)
+
+
+def stock(bench: Bench, rows: Sequence[Question], name: str, workers: int | None = None) -> Outcome:
     """MLflow's own scorer through `mlflow.evaluate`, as `run_experiment.py --stock` has it."""
     tracking = mlflow_run.Tracking(f"sqlite:///{bench.folder / 'mlflow.db'}", "judge_speed")
     mlflow_run.open_experiment(tracking)
     judge = bench.connection(name, score_only=False)
+    judge = replace(judge, concurrency=workers or judge.concurrency)
     # By itself it gives up after a minute, and 32 calls at once take longer without a GPU.
     os.environ["MLFLOW_GENAI_EVAL_LLM_TIMEOUT"] = str(int(judge.policy.timeout_s))
     # Its progress bars would stand between ours; what it could not score is counted.
@@ -153,6 +162,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "ours": ours,
     "ours-score-only": ours_score_only,
     "stock": stock,
+    "stock-10": stock_by_itself,
     **{name: peer(name) for name in PEERS},
     "ceiling": ceiling,
     "ceiling-score-only": ceiling_score_only,

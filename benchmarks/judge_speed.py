@@ -5,11 +5,12 @@ what that server can do at all with the same requests.
     python benchmarks/judge_speed.py --rows 100 --rounds 3 --json speed.json --plot speed.png
     python benchmarks/judge_speed.py --only ours ours-score-only ceiling --long-justification
 
-Same rows, judge, token limit, number of calls at once and time-outs for all, in rounds: the first
-in the order of the list, the next one backwards, and so on, so that drift hits all alike; ratios
-are taken within a round. The server's prefix cache would favour who comes later on the same rows,
-so each pass has rows of its own: the same texts, with another number of seven digits before the
-question (in the row's text: the rubric, which all rows of a contestant share, stays as it is).
+Same rows, judge, token limit, number of calls at once and time-outs for all (stock-10: as many
+workers as MLflow takes by itself), in rounds: the first in the order of the list, the next one
+backwards, and so on, so that drift hits all alike; ratios are taken within a round. The server's
+prefix cache would favour who comes later on the same rows, and outlives this program, so each pass
+has rows of its own: the same texts, with six random letters before the question (in the row's text:
+the rubric, which all rows of a contestant share, stays as it is).
 Before each pass one such row is judged that does not count: what every row shares is cached then,
 for all alike. Tokens and cache hits are the server's own counters; run it on a server that nobody
 else uses, as the last lines say if somebody did.

@@ -44,7 +44,7 @@ class FlagSet:
 
 
 # No tcmalloc: glibc gives each large tensor's pages back to the kernel and faults them in again.
-_KEEP_PAGES = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+_KEEP_PAGES = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
 FLAG_SETS = {
     "default": FlagSet(),
     "block-size-32": FlagSet(("--block-size", "32")),

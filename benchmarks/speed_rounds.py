@@ -3,6 +3,9 @@
 python benchmarks/judge_speed.py --rounds 3 --rows 100
 """
 
+import itertools
+import random
+import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -60,10 +63,9 @@ def _take_turn(
     measured: Measured,
     tell: Callable[[str], None],
 ) -> None:
-    number = len(measured.passes) + len(measured.missing) + 1
-    own = distinct_rows(questions(bench.plan.data), rows + 1, number)
+    own = distinct_rows(questions(bench.plan.data), rows + 1)
     try:
-        done = one_pass(bench, name, round_number, number, own)
+        done = one_pass(bench, name, round_number, own)
     except NotInstalled as absent:
         measured.missing[name] = "not installed"
         tell(str(absent))
@@ -76,23 +78,25 @@ def _take_turn(
         tell(f"  {count} without a score: {reason}")
 
 
-def distinct_rows(items: Sequence[Question], count: int, number: int) -> list[Question]:
-    """The items again and again, each told from every other of every pass by its number."""
-    return [
-        replace(item, question=f"({number:03d}{index:04d}) {item.question}")
-        for index, item in ((i, items[i % len(items)]) for i in range(count))
-    ]
+def distinct_rows(items: Sequence[Question], count: int) -> list[Question]:
+    """The items again and again, each with a code that no row of any pass had before.
+
+    Not even of an earlier start of this program: the server's cache outlives it.
+    """
+    by_chance, codes = random.SystemRandom(), set[str]()
+    while len(codes) < count:
+        codes.add("".join(by_chance.choices(string.ascii_lowercase, k=6)))
+    told = zip(itertools.cycle(items), codes, strict=False)
+    return [replace(item, question=f"({code}) {item.question}") for item, code in told]
 
 
-def one_pass(
-    bench: Bench, name: str, round_number: int, number: int, rows: Sequence[Question]
-) -> Pass:
+def one_pass(bench: Bench, name: str, round_number: int, rows: Sequence[Question]) -> Pass:
     """Warm up with the first row, then let the contestant have the others; raises NotInstalled."""
     pages = ServerPages(bench.plan.judge_at, bench.plan.api_key)
-    _warm_up(bench, name, rows[:1], f"warm-{number}")
+    _warm_up(bench, name, rows[:1], f"warm-{name}-{round_number}")
     alone = pages.wait_until_idle()
     before = pages.counters()
-    outcome = _run(bench, name, rows[1:], f"pass-{number}")
+    outcome = _run(bench, name, rows[1:], f"pass-{name}-{round_number}")
     alone = pages.wait_until_idle() and alone
     after = pages.counters()
     return Pass(
@@ -132,7 +136,7 @@ def _shared_tokens(
     bench: Bench, name: str, pages: ServerPages, rows: Sequence[Question]
 ) -> int | None:
     """What all rows' prompts begin with, times the rows; None where the prompt is not ours."""
-    if name == "stock" or name in PEERS:
+    if name.startswith("stock") or name in PEERS:
         return None
     judge = bench.connection(f"shared-{name}-{len(rows)}", name.endswith(SCORE_ONLY))
     judge.journal.close()

@@ -16,7 +16,9 @@ from benchmarks.speed_pass import Cost, Pass
 HEADER = (
     "contestant",
     "rows/s",
+    "x ours",
     "x stock",
+    "x stock-10",
     "% of the ceiling",
     "scored",
     "prompt tokens/row",
@@ -79,14 +81,14 @@ def cells(passes: Sequence[Pass], name: str) -> list[str]:
     # With strangers on the server its counters are not of this pass.
     told = [done for done in own if not done.strangers]
     rate = spread([done.outcome.rows_per_second for done in own])
-    to_stock = ratio(passes, name, ["stock"])
+    to_others = [ratio(passes, name, [other]) for other in ("ours", "stock", "stock-10")]
     of_ceiling = ratio(passes, name, ceilings_of(name))
     scored = sum(done.outcome.scored for done in own)
     asked = sum(done.outcome.asked for done in own)
     return [
         name,
         rate.text() if rate else _NONE,
-        to_stock.text() if to_stock else _NONE,
+        *(times.text() if times else _NONE for times in to_others),
         _percent(of_ceiling),
         f"{scored} of {asked}",
         _per_row(told, lambda cost: cost.prompt_tokens),

@@ -20,15 +20,19 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from llm_client.adaptive_limit import MOST, START, AdaptiveLimit
 from llm_client.reply import Reply, read_reply
+from llm_client.server_load import waiting_requests
 from llm_client.server_pool import Server, ServerPool
 from llm_client.settings import split_base_urls
 
 _Answer = TypeVar("_Answer")
 
 _TRANSIENT = {408, 409, 425, 429}
+_OVERLOADED = {429, 503}
 _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 15.0
 _GET_TIMEOUT_S = 8.0  # of a question about the server itself, which costs it nothing
+_LOAD_ASKED_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -70,24 +74,29 @@ class JudgeClient:
     """Calls OpenAI-compatible servers of one judge; an asynchronous context manager.
 
     `base_url` may name several, separated by commas; `base_url` and `root_url` of the object are
-    those of the first.
+    those of the first. `limit` is for the callers: how many rows may be judged at once, which is
+    `concurrency`, or found while judging (None).
     """
 
     def __init__(
-        self, base_url: str, api_key: str, policy: RetryPolicy, connections: int = 64
+        self, base_url: str, api_key: str, policy: RetryPolicy, concurrency: int | None = None
     ) -> None:
         self._pool = ServerPool(split_base_urls(base_url))
         self.base_url = self._pool.servers[0].base_url
         self.root_url = self._pool.servers[0].root_url
-        self._key, self._policy, self._connections = api_key, policy, connections
+        self._key, self._policy = api_key, policy
+        self.limit = AdaptiveLimit(concurrency or START, concurrency or MOST)
         self._session: aiohttp.ClientSession | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "JudgeClient":
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(limit=self.limit.most, keepalive_timeout=60),
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=aiohttp.ClientTimeout(total=self._policy.timeout_s, sock_connect=10),
         )
+        if self.limit.adapts:
+            self._watch = asyncio.create_task(self._watch_load())
         return self
 
     async def __aexit__(
@@ -96,6 +105,9 @@ class JudgeClient:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        if self._watch:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         if self._session:
             await self._session.close()
 
@@ -116,13 +128,36 @@ class JudgeClient:
 
     async def get(self, url: str) -> Any:
         """The JSON at a URL, not tried again; raises CallFailed or aiohttp.ClientError."""
+        text = await self._get_text(url)
+        return json.loads(text) if text.strip() else {}
+
+    async def _get_text(self, url: str) -> str:
         assert self._session is not None, "use `async with JudgeClient(...)`"
         limit = aiohttp.ClientTimeout(total=_GET_TIMEOUT_S)
         async with self._session.get(url, allow_redirects=False, timeout=limit) as response:
-            text = await response.text()
+            text = await response.text(errors="replace")
             if response.status != 200:
                 raise CallFailed(_error_text(text), response.status, 1)
-            return json.loads(text) if text.strip() else {}
+            return text
+
+    async def _watch_load(self) -> None:
+        """Tell the limit what waits inside the servers, while any of them says it."""
+        telling = self._pool.servers
+        while telling:
+            await asyncio.sleep(_LOAD_ASKED_EVERY_S)
+            found = [await self._waiting_in(server) for server in telling]
+            self.limit.waiting(sum(count or 0 for count in found))
+            told = zip(telling, found, strict=True)
+            telling = [server for server, count in told if count is not None]
+
+    async def _waiting_in(self, server: Server) -> int | None:
+        """Requests that wait in it; None if it never tells, 0 if it cannot be asked now."""
+        try:
+            return waiting_requests(await self._get_text(f"{server.root_url}/metrics"))
+        except CallFailed as failure:
+            return None if failure.status in (401, 403, 404) else 0
+        except (aiohttp.ClientError, TimeoutError):
+            return 0
 
     async def _post(
         self,
@@ -188,6 +223,8 @@ class JudgeClient:
             if response.status in _TRANSIENT or response.status >= 500:
                 after = _retry_after(response.headers.get("Retry-After"))
                 message = f"HTTP {response.status}: {_error_text(text)}"
+                if response.status in _OVERLOADED:
+                    self.limit.refused()
                 raise _Retry(message, response.status, after)
             if response.status != 200:
                 message = f"HTTP {response.status}: {_error_text(text)} ({url})"

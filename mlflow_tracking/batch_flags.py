@@ -46,5 +46,5 @@ def parse_arguments(
     if arguments.on_too_long == "truncate":
         parser.error("--on-too-long truncate asks the server to count, and there is none")
     arguments.stock, arguments.calibration = False, None
-    arguments.concurrency, arguments.retries = 0, 0
+    arguments.concurrency, arguments.retries = 1, 0
     return arguments

@@ -35,26 +35,16 @@ class BlockJob:
     api_key: str
     settings: JudgeSettings
     policy: RetryPolicy
-    concurrency: int  # requests in flight, of one worker
+    concurrency: int | None  # rows in flight, of one worker; None: as many as make it faster
     results: ResultFolder
     journals: Path  # a folder of the worker's machine
 
 
-class _BoundedJudge(Judge):
-    """All blocks of a worker share its places: one that ends leaves none empty."""
-
-    def __init__(self, client: JudgeClient, settings: JudgeSettings, places: int) -> None:
-        super().__init__(client, settings)
-        self._places = asyncio.Semaphore(places)
-
-    async def judge(self, item: Question) -> Verdict:
-        """Wait for a place, then judge."""
-        async with self._places:
-            return await super().judge(item)
-
-
 class BlockJudge:
-    """Judges blocks, several at once, so that the server is busy while a block comes to its end."""
+    """Judges blocks, several at once, so that the server is busy while a block comes to its end.
+
+    They share the places of the worker's client: a block that ends leaves none empty.
+    """
 
     def __init__(self, job: BlockJob) -> None:
         self._job = job
@@ -79,7 +69,7 @@ class BlockJudge:
             job = self._job
             client = JudgeClient(job.base_url, job.api_key, job.policy, job.concurrency)
             await client.__aenter__()  # for as long as the worker lives
-            self._judge = _BoundedJudge(client, job.settings, job.concurrency)
+            self._judge = Judge(client, job.settings)
         return self._judge
 
     async def _judge_block(self, judge: Judge, block: RowBlock) -> tuple[int, int]:
@@ -87,7 +77,7 @@ class BlockJudge:
         job, items = self._job, [Question(r.question, r.answer, r.reference) for r in block.rows]
         journal = await self._open_journal(block)
         try:
-            await judge_all(items, judge, journal, self._job.concurrency)
+            await judge_all(items, judge, journal)
             keys = [judge.key(item) for item in items]
             verdicts = [journal.verdicts[key] for key in keys]
             form = job.settings.prompt.format

@@ -21,7 +21,7 @@ _COLD, _OWN, _ORDER, _LOAD = "same again", "own temperature", "other order", "ot
 
 
 def consistency_passes(
-    judge: JudgeSettings, items: Sequence[Question], repeats: int, concurrency: int
+    judge: JudgeSettings, items: Sequence[Question], repeats: int, concurrency: int | None
 ) -> list[JudgePass]:
     """Beside the pass BASE, the same `items` again; `repeats` times in all at each temperature."""
     rows = tuple(items)
@@ -38,7 +38,7 @@ def consistency_passes(
     return passes
 
 
-def other_concurrency(concurrency: int) -> int:
+def other_concurrency(concurrency: int | None) -> int:
     """What differs most: one row at a time, or several where that is the rule already."""
     return 8 if concurrency == 1 else 1
 

@@ -23,6 +23,7 @@ from mlflow.metrics import MetricValue
 from mlflow.metrics.genai import make_genai_metric
 from mlflow.models import EvaluationMetric
 
+from llm_client.adaptive_limit import START
 from llm_client.judge_client import JudgeClient, RetryPolicy
 from llm_client.settings import split_base_urls
 from mlflow_tracking.journal import Journal
@@ -47,7 +48,7 @@ class JudgeConnection:
     api_key: str
     settings: JudgeSettings
     journal: Journal
-    concurrency: int = 32
+    concurrency: int | None = None  # rows in flight; None: as many as make it faster
     policy: RetryPolicy = RetryPolicy()
 
     def client(self) -> JudgeClient:
@@ -86,7 +87,7 @@ async def _judge(
     async with connection.client() as client:
         judge = Judge(client, connection.settings)
         journal = connection.journal
-        await judge_all(items, judge, journal, connection.concurrency, on_verdict)
+        await judge_all(items, judge, journal, on_verdict=on_verdict)
         return [journal.verdicts[judge.key(item)] for item in items]
 
 
@@ -139,7 +140,7 @@ def make_stock_metric(judge: JudgeConnection, name: str = METRIC_NAME) -> Evalua
             },
             aggregations=list(AGGREGATIONS),
             greater_is_better=True,
-            max_workers=judge.concurrency,
+            max_workers=judge.concurrency or START,
             # The full address: with .../v1 alone every row is a 404 and the run ends 'well'.
             proxy_url=f"{split_base_urls(judge.base_url)[0]}/chat/completions",
             metric_metadata={

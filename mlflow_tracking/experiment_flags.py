@@ -146,7 +146,13 @@ def check_scoring_flags(parser: FlagParser, arguments: argparse.Namespace) -> No
 
 def add_call_flags(add: Add) -> None:
     """How hard the server is asked, and how long for."""
-    add("--concurrency", "requests in flight at most", type=positive, default=32, metavar="N")
+    add(
+        "--concurrency",
+        "requests in flight: a number, or 'auto' for as many as make it faster",
+        type=_concurrency,
+        default="auto",
+        metavar="N",
+    )
     add("--timeout", "seconds for one call", type=_seconds, default=300.0, metavar="S")
     add("--retries", "tries again for a call that failed", type=natural, default=5, metavar="N")
     add(
@@ -187,6 +193,14 @@ def positive(text: str) -> int:
     """A whole number from 1, for `type=`."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
+def _concurrency(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a whole number from 1 nor 'auto'")
     return int(text)
 
 

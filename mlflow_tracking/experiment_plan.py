@@ -73,7 +73,7 @@ class Plan:
             "on_too_long": judge.on_too_long,
             "calibration": arguments.calibration.name if arguments.calibration else "none",
             "check_manipulation": judge.check_manipulation,
-            "concurrency": arguments.concurrency,
+            "concurrency": arguments.concurrency or "auto",
             "retries": arguments.retries,
             "scorer": "mlflow stock" if arguments.stock else "evaluate_with_llm_judge",
             "mlflow_version": mlflow.__version__,

@@ -153,7 +153,8 @@ def _read(reply: Reply, settings: JudgeSettings, answer: str) -> Verdict:
     if cut and not parsed.complete:
         reason = f"the justification was cut at {settings.max_tokens} tokens (--max-tokens)"
         return replace(scored, reason=reason, justification=parsed.justification + CUT_MARK)
-    if settings.constrained and len(parsed.justification) >= JUSTIFICATION_CHARS:
+    bounded = settings.constrained and not form.one_sentence
+    if bounded and len(parsed.justification) >= JUSTIFICATION_CHARS:
         reason = f"the justification was cut at {JUSTIFICATION_CHARS} characters, the form's end"
         scored = replace(scored, reason=reason, justification=parsed.justification + CUT_MARK)
     return replace(scored, status=Status.OK)

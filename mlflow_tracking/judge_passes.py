@@ -58,8 +58,7 @@ async def _run(
     async with connection.client() as client:
         for one in passes:
             judge = one.kind(client, one.settings, one.salt)
-            concurrency = one.concurrency or connection.concurrency
-            await judge_all(one.items, judge, connection.journal, concurrency, on_verdict)
+            await judge_all(one.items, judge, connection.journal, one.concurrency, on_verdict)
 
 
 def read_passes(passes: Sequence[JudgePass], connection: JudgeConnection) -> Verdicts:

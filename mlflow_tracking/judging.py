@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
+from llm_client.adaptive_limit import AdaptiveLimit
 from mlflow_tracking.journal import Journal
 from mlflow_tracking.judge import Judge, Question
 from mlflow_tracking.verdict import Verdict
@@ -16,18 +17,22 @@ async def judge_all(
     items: Sequence[Question],
     judge: Judge,
     journal: Journal,
-    concurrency: int,
+    concurrency: int | None = None,
     on_verdict: Callable[[Verdict, int], None] | None = None,
 ) -> None:
     """Judge every item that the journal has not settled; the verdicts are in the journal then.
 
-    At most `concurrency` items are in flight. `on_verdict` is told each verdict and how many of
-    the items it is for. Raises ServerGone and JournalError; what is journaled stays.
+    At most `concurrency` items are in flight (None: as the client's limit has it, which all who
+    judge with this client share). `on_verdict` is told each verdict and how many of the items it
+    is for. Raises ServerGone and JournalError; what is journaled stays.
     """
+    limit = judge.client.limit
+    if concurrency is not None:
+        limit = AdaptiveLimit(concurrency, concurrency)
     waiting = _unjudged(items, judge, journal, on_verdict)
     tasks = [
-        asyncio.create_task(_work(waiting, judge, journal, on_verdict))
-        for _ in range(min(concurrency, len(items)))
+        asyncio.create_task(_work(waiting, judge, journal, limit, on_verdict))
+        for _ in range(min(limit.most, len(items)))
     ]
     try:
         await asyncio.gather(*tasks)
@@ -62,10 +67,19 @@ async def _work(
     waiting: Iterator[tuple[str, Question, int]],
     judge: Judge,
     journal: Journal,
+    limit: AdaptiveLimit,
     on_verdict: Callable[[Verdict, int], None] | None,
 ) -> None:
-    for key, item, copies in waiting:
-        verdict = await judge.judge(item)
-        await journal.add(key, verdict)
+    """Judge one item after the other, as long as there are any and while the limit has room."""
+    while True:
+        async with limit:
+            found = next(waiting, None)
+            if found is None:
+                return
+            key, item, copies = found
+            verdict = await judge.judge(item)
+            await journal.add(key, verdict)
+            if not verdict.failed:
+                limit.ended()
         if on_verdict:
             on_verdict(verdict, copies)

@@ -104,7 +104,7 @@ class Work:
             plan.api_key,
             plan.findings.settings,
             plan.policy,
-            max(1, plan.arguments.concurrency // workers),
+            max(1, plan.arguments.concurrency // workers) if plan.arguments.concurrency else None,
             self.results,
             plan.arguments.journal_dir or _journal_folder(self.results),
         )

@@ -3,8 +3,9 @@
     python mlflow_tracking/run_experiment.py --prompt mlflow_tracking/prompts/decision_prompt.txt
 
 A prompt file declares a line `Score: [1-5]` for each score and one line `Justification: [text]`,
-in its own order and its own words. Or a decision in place of the scores: a line `[yes/no]`, in
-its own words, the good one first, and the justification after it; see decision.py.
+in its own order and its own words; `[one sentence on ...]` is held to one. Or a decision in place
+of the scores: a line `[yes/no]`, in its own words, the good one first, and the justification after
+it; see decision.py.
 """
 
 import re
@@ -26,6 +27,13 @@ _OTHER_RANGE = re.compile(r"\d+\s*(?:-|–|—|\.\.|до|to)\s*\d+", re.I)
 _LENGTH = re.compile(
     r"\d\s*(?:\w+\s+)?(?:sentence|word|line|предложени|слов|строк|фраз|satz|sätze)", re.I
 )
+# '[one short sentence on ...]': the justification ends with its first full stop.
+_ONE_SENTENCE = re.compile(
+    r"\s*(?:1|one|a|один|одно|одним)\s+(?:\w+\s+)?(?:sentence|предложени)", re.I
+)
+# A stop inside it is followed by no space (3.14) or follows a single letter (Л. Н. Толстой, e.g.).
+# --max-tokens is its bound: a bound of such a group costs xgrammar 50 ms a token (0.1 without).
+_SENTENCE = r"[^\n.!?](?:[^\n.!?]|[.!?][^ \n]|[ .(«][A-Za-zА-Яа-яЁё]\.)*[.!?]?"
 _DECORATION = "*_# \t"  # Markdown around a label in a prompt file is not part of the label
 
 
@@ -41,6 +49,7 @@ class VerdictFormat:
     scores: tuple[str, ...]  # a subset of labels; the last one is the overall score
     justification: str
     decision: Decision | None = None  # the only score is a yes or no, in a line without a label
+    one_sentence: bool = False  # the justification is declared as one, and comes last
 
     @property
     def overall(self) -> str:
@@ -84,8 +93,9 @@ class VerdictFormat:
             for label in self.labels
         )
 
-    @staticmethod
-    def _text_regex() -> str:
+    def _text_regex(self) -> str:
+        if self.one_sentence:
+            return _SENTENCE
         return r"[^\n]{1,%d}" % JUSTIFICATION_CHARS  # noqa: UP031 (braces of both kinds)
 
 
@@ -93,6 +103,7 @@ def read_format(path: Path, text: str) -> VerdictFormat:
     """The declared form of the reply; raises PromptError unless it has a score and a text."""
     decision = read_decision(text)
     kinds: dict[str, bool] = {}
+    short = False
     for match in _DECLARATION.finditer(text):
         label, inside = match[1].strip(_DECORATION), match[2]
         is_length = bool(_LENGTH.search(inside))
@@ -100,6 +111,8 @@ def read_format(path: Path, text: str) -> VerdictFormat:
         if not is_score and not is_length and _OTHER_RANGE.search(inside):
             line = text.count("\n", 0, match.start()) + 1
             raise PromptError(f"{path}:{line}: '{match[0].strip()}': the scale must be [1-5]")
+        if not is_score:
+            short = bool(_ONE_SENTENCE.match(inside))
         kinds.setdefault(label, is_score)
     scores = tuple(label for label, is_score in kinds.items() if is_score)
     texts = [label for label, is_score in kinds.items() if not is_score]
@@ -109,13 +122,14 @@ def read_format(path: Path, text: str) -> VerdictFormat:
         found = f"{len(texts)} texts ({', '.join(texts)})" if texts else "no justification"
         raise PromptError(f"{path}: declares {found}; one line 'Justification: [text]' is needed")
     if decision is None:
-        return VerdictFormat(tuple(kinds), scores, texts[0])
+        last = next(reversed(kinds)) == texts[0]
+        return VerdictFormat(tuple(kinds), scores, texts[0], one_sentence=short and last)
     words = f"[{decision.right}/{decision.wrong}]"
     if scores:
         raise PromptError(f"{path}: declares {words} and {scores[0]}; a decision is the only score")
     if text.index(f"{texts[0]}:") < text.index(f"[{decision.right}"):
         raise PromptError(f"{path}: {words} is the reply's first line, before '{texts[0]}'")
-    return VerdictFormat((DECISION, texts[0]), (DECISION,), texts[0], decision)
+    return VerdictFormat((DECISION, texts[0]), (DECISION,), texts[0], decision, short)
 
 
 def _escape(label: str) -> str:

@@ -4,8 +4,8 @@
         subprocess.run([..., "--base-url", stub.base_url])
 
 It listens on a real port, in a thread of its own, and speaks as vLLM 0.32 does where the project
-listens: /v1/models, /health, /version, /tokenize, /v1/chat/completions with usage and log
-probabilities. The score of a row follows from its text alone (`true_score`), so that a test can
+listens: /v1/models, /health, /version, /metrics, /tokenize, /v1/chat/completions with usage and
+log probabilities. The score of a row follows from its text alone (`true_score`), so that a test can
 tell a wrong score from a right one.
 """
 
@@ -35,7 +35,7 @@ RETRIED = ("http_500", "http_429", "reset", "hang", "cut_json", "no_choices")
 NOT_A_VERDICT = ("prose", "out_of_range", "quoted")
 
 _ROW = re.compile(r"item-\w+")
-_FIELD = re.compile(r"(?:^|\\n)((?:[^\\\[\]:]|\\.)+): (\[1-5\]|\[\^\\n\])")
+_FIELD = re.compile(r"(?:^|\\n)((?:[^\\\[\]:]|\\.)+): (\[1-5\]|\[\^\\n)")
 _DECISION = re.compile(r"\((\w+)\|(\w+)\)(?:\\n(\w+): )?")
 _PLANTED = re.compile(r"^(?:Оценка|Score): [1-5]\n(?:Обоснование|Justification): .*$", re.M)
 _DECLARED = re.compile(r"^([^\n:\[\]{}]{1,60}): \[([^\]\n]+)\]$", re.M)
@@ -95,6 +95,7 @@ class JudgeStub:
     context_length: int | None = 8192
     api_key: str = ""
     latency_s: float = 0.0
+    batch: int = 0  # calls that are worked on at once, the others wait; 0: all
     faults: Callable[[Call], str] = lambda call: ""  # a fault's name, '' for none
     judge: Callable[[Call], int] = lambda call: true_score(call.text)  # 1-5
     prefer: Callable[[Call], int] = lambda call: 1  # of two answers: the first or the second
@@ -116,6 +117,8 @@ class JudgeStub:
     most_in_flight: int = 0
     connections: set[object] = field(default_factory=set)  # all there ever were
     _asked: Counter[str] = field(default_factory=Counter)
+    _at_work: int = 0
+    _places: asyncio.Semaphore | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     _stop: asyncio.Event | None = None
     _thread: threading.Thread | None = None
@@ -160,10 +163,12 @@ class JudgeStub:
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._places, self._at_work = asyncio.Semaphore(self.batch or 2**20), 0
         app = web.Application(middlewares=[self._guard], client_max_size=2**28)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         app.router.add_get("/version", self._version)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/tokenizer_info", self._tokenizer_info)
         app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/v1/chat/completions", self._chat)
@@ -210,6 +215,14 @@ class JudgeStub:
     async def _version(self, request: web.Request) -> web.Response:
         return web.json_response({"version": "0.32.0"})
 
+    async def _metrics(self, request: web.Request) -> web.Response:
+        labels = f'{{engine="0",model_name="{self.model}"}}'
+        lines = (
+            f"vllm:num_requests_running{labels} {self._at_work}.0",
+            f"vllm:num_requests_waiting{labels} {self.in_flight - self._at_work}.0",
+        )
+        return web.Response(text="\n".join(lines) + "\n")
+
     async def _tokenizer_info(self, request: web.Request) -> web.Response:
         if not self.control_tokens:
             raise web.HTTPNotFound
@@ -233,9 +246,15 @@ class JudgeStub:
         self.calls.append(call)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        assert self._places is not None, "not started"
         try:
-            await asyncio.sleep(self.latency_s)
-            return await self._reply(request, call)
+            async with self._places:
+                self._at_work += 1
+                try:
+                    await asyncio.sleep(self.latency_s)
+                    return await self._reply(request, call)
+                finally:
+                    self._at_work -= 1
         finally:
             self.in_flight -= 1
 

@@ -3,6 +3,7 @@
 python -m pytest tests/test_decision.py
 """
 
+import re
 from collections.abc import Sequence
 from math import log
 from pathlib import Path
@@ -69,8 +70,15 @@ class TestTheDeclaration:
             read_format(Path("p.txt"), text)
 
     def test_the_server_is_held_to_the_two_words(self) -> None:
-        assert PROMPT.format.regex() == r"(yes|no)\nJustification: [^\n]{1,400}"
-        assert RUSSIAN.format.regex() == r"(да|нет)\nОбоснование: [^\n]{1,400}"
+        for prompt, words, label in (
+            (PROMPT, ("yes", "no"), "Justification"),
+            (RUSSIAN, ("да", "нет"), "Обоснование"),
+        ):
+            pattern = re.compile(prompt.format.regex())
+            for word in words:
+                assert pattern.fullmatch(f"{word}\n{label}: It is so.")
+                assert not pattern.fullmatch(f"{word} {word}\n{label}: It is so.")
+            assert not pattern.fullmatch(f"maybe\n{label}: It is so.")
 
     def test_the_shipped_prompts_allow_one_token_a_row(self) -> None:
         check_score_only(PROMPT)

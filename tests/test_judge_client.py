@@ -36,9 +36,9 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def client_of(
-    stub: JudgeStub, policy: RetryPolicy = QUICK, key: str = "", connections: int = 64
+    stub: JudgeStub, policy: RetryPolicy = QUICK, key: str = "", concurrency: int | None = 64
 ) -> AsyncIterator[JudgeClient]:
-    async with JudgeClient(stub.base_url, key, policy, connections) as client:
+    async with JudgeClient(stub.base_url, key, policy, concurrency) as client:
         yield client
 
 
@@ -201,7 +201,7 @@ async def test_the_waits_of_two_absences_are_not_added_up(stub: JudgeStub) -> No
 
 async def test_connections_are_reused_and_bounded(stub: JudgeStub) -> None:
     stub.latency_s = 0.01
-    async with client_of(stub, connections=4) as client:
+    async with client_of(stub, concurrency=4) as client:
         await asyncio.gather(*(client.chat(ask(f"item-{n}")) for n in range(60)))
     assert len(stub.calls) == 60
     assert stub.most_in_flight <= 4

@@ -424,12 +424,50 @@ def test_the_constraint_allows_a_verdict_and_nothing_else(form: VerdictFormat) -
     for score in "12345":
         assert pattern.fullmatch(reply_in(form, score, "Верно: «да», 5/5 {x}."))
     assert pattern.fullmatch(reply_in(form, "3", "x" * JUSTIFICATION_CHARS))
+    too_long = "Two. Sentences." if form.one_sentence else "x" * (JUSTIFICATION_CHARS + 1)
     for score in ("0", "6", "42", "", " 5", "５", "five"):
         assert not pattern.fullmatch(reply_in(form, score, "Good."))
-    for text in ("", "x" * (JUSTIFICATION_CHARS + 1), "two\nlines"):
+    for text in ("", too_long, "two\nlines"):
         assert not pattern.fullmatch(reply_in(form, "3", text))
     assert not pattern.fullmatch("Sure! " + reply_in(form, "3", "Good."))
     assert not pattern.fullmatch(reply_in(form, "3", "Good.") + "\n")
+
+
+@pytest.mark.parametrize(
+    ("inside", "one"),
+    [
+        ("one sentence", True),
+        ("one short sentence on what is wrong", True),
+        ("A sentence", True),
+        ("1 sentence", True),
+        ("одно короткое предложение о том, что неверно", True),
+        ("1-2 sentences", False),
+        ("one or two sentences", False),
+        ("одно-два предложения", False),
+        ("пять предложений", False),
+        ("text", False),
+    ],
+)
+def test_a_text_that_is_declared_as_one_sentence_is_held_to_one(inside: str, one: bool) -> None:
+    form = read_format(Path("p.txt"), f"Score: [1-5]\nWhy: [{inside}]")
+    assert form.one_sentence == one
+    pattern = re.compile(form.regex())
+    assert bool(pattern.fullmatch(reply_in(form, "3", "It is wrong. It is also late."))) != one
+    assert bool(pattern.fullmatch(reply_in(form, "3", "Wrong! Late"))) != one
+    for text in (
+        "Роман написал Л. Н. Толстой, в 1869 г.",
+        "Pi is 3.14, i.e. not 3.",
+        "Не так, т. е. неверно",
+        "Is it?",
+    ):
+        assert pattern.fullmatch(reply_in(form, "3", text))
+
+
+def test_a_sentence_that_comes_before_the_score_keeps_its_bound() -> None:
+    """Or the judge could write until no room is left for the score."""
+    form = read_format(Path("p.txt"), "Why: [one sentence]\nScore: [1-5]")
+    assert not form.one_sentence
+    assert not re.fullmatch(form.regex(), f"Why: {'x' * (JUSTIFICATION_CHARS + 1)}\nScore: 3")
 
 
 @settings(max_examples=60, deadline=None)

@@ -626,6 +626,6 @@ def test_a_reply_that_the_constraint_allows_is_a_verdict(path: Path) -> None:
         assert re.fullmatch(form.regex(), reply)
         assert parse_decision_reply(reply, form).scores == {form.overall: 5}
         return
-    reply = written(form, [5, 4, 3, 2, 1], 'Верно. It is "right": 100 %, 5 of 5!')
+    reply = written(form, [5, 4, 3, 2, 1], 'Верно: it is "right", 100 %, 5 of 5!')
     assert re.fullmatch(form.regex(), reply)
     assert list(parse_reply(reply, form).scores.values()) == [5, 4, 3, 2, 1][: len(form.scores)]

@@ -136,7 +136,7 @@ class TestARunOfTheShippedRows:
             "seed": "0",
             "constrained": "True",
             "context_length": "8192",
-            "concurrency": "32",
+            "concurrency": "auto",
             "check_manipulation": "True",
             "scorer": "evaluate_with_llm_judge",
             "mlflow_version": mlflow.__version__,

@@ -1,0 +1,136 @@
+"""How many calls may be in flight? As many as still make the whole faster, fewer when it is full.
+
+    python mlflow_tracking/run_experiment.py                    # found while judging
+    python mlflow_tracking/run_experiment.py --concurrency 64   # fixed
+
+Hill climbing on the throughput, with TCP's multiplicative decrease (Chiu and Jain, *Analysis of the
+Increase and Decrease Algorithms for Congestion Avoidance*, 1989): the bound rises by half while
+that gives a twentieth more rows a second, and goes back to the last one that did where it does not;
+429 and 503 halve it; it falls by half of the requests that wait inside the server, which has as
+many at work as it can. After some time it tries to rise again.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from math import ceil
+from statistics import median
+from types import TracebackType
+
+START, MOST = 32, 512  # in flight, of one client
+_STEP = 1.5  # times as many
+_GAIN = 1.05  # times as fast, or the step was for nothing: rates differ by less by themselves
+_FULL = 1 / 8  # of what is in flight may wait in a server: less comes and goes with every batch
+_WINDOW_S, _WINDOW_ROWS = 1.0, 16  # at least; and as many rows as may be in flight
+_HELD = 8  # windows until it tries to rise again
+_DEAF_S = 1.0  # after a refusal: those that were sent together are refused together
+
+
+class AdaptiveLimit:
+    """A bound on what is in flight; `async with` takes a place and may wait for it.
+
+    With `start` equal to `most` it is a fixed one. Of one event loop.
+    """
+
+    def __init__(
+        self,
+        start: int = START,
+        most: int = MOST,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limit, self.most, self.adapts = start, most, start != most
+        self._clock = clock
+        self._places = asyncio.Semaphore(start)
+        self._owed = 0  # places to be closed when their calls end
+        self._settling = 0  # rows until the bound shows: they began under the one before
+        self._ended, self._began, self._waiting = 0, clock(), list[int]()
+        self._good, self._good_rate = start, 0.0  # the last bound that paid
+        self._held = 0  # windows left; 0: rising
+        self._refused_at = -_DEAF_S
+
+    async def __aenter__(self) -> None:
+        await self._places.acquire()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self._owed:
+            self._owed -= 1
+        else:
+            self._places.release()
+
+    def ended(self) -> None:
+        """A row has its score: the throughput is counted in these."""
+        if not self.adapts:
+            return
+        if self._settling:
+            self._settling -= 1
+            if not self._settling:
+                self._begin_window()
+            return
+        if not self._places.locked():  # rows run out: the rate would be one of fewer
+            self._begin_window()
+            return
+        self._ended += 1
+        seconds = self._clock() - self._began
+        if self._ended >= max(self.limit, _WINDOW_ROWS) and seconds >= _WINDOW_S:
+            self._decide(self._ended / seconds)
+
+    def refused(self) -> None:
+        """A server said that it is overloaded."""
+        now = self._clock()
+        if self.adapts and now - self._refused_at >= _DEAF_S:
+            self._refused_at = now
+            self._hold(self.limit // 2, 0.0)
+
+    def waiting(self, requests: int) -> None:
+        """So many requests wait inside the servers, by their own word."""
+        self._waiting.append(requests)
+
+    def _decide(self, rate: float) -> None:
+        waiting = median(self._waiting) if self._waiting else 0
+        if waiting > _FULL * self.limit:
+            # By half of what waits, at most by half: the others may be another client's.
+            self._hold(self.limit - ceil(min(waiting, self.limit) / 2), rate)
+        elif self._held:
+            self._held -= 1
+            self._good, self._good_rate = self.limit, rate
+            if self._held:
+                self._begin_window()
+            else:
+                self._rise()
+        elif rate < _GAIN * self._good_rate:
+            self._hold(self._good, self._good_rate)
+        else:
+            self._good, self._good_rate = self.limit, rate
+            self._rise()
+
+    def _rise(self) -> None:
+        if self.limit == self.most:
+            self._hold(self.most, self._good_rate)
+        else:
+            self._move(ceil(self.limit * _STEP))
+
+    def _hold(self, limit: int, rate: float) -> None:
+        self._held = _HELD
+        self._move(limit)
+        self._good, self._good_rate = self.limit, rate
+
+    def _move(self, limit: int) -> None:
+        before, self.limit = self.limit, min(max(limit, 1), self.most)
+        if self.limit < before:
+            self._owed += before - self.limit
+        more = max(self.limit - before, 0)
+        paid = min(more, self._owed)
+        self._owed -= paid
+        for _ in range(more - paid):
+            self._places.release()
+        self._settling = before
+        self._begin_window()
+
+    def _begin_window(self) -> None:
+        self._ended, self._began = 0, self._clock()
+        self._waiting.clear()
