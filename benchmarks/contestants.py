@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,8 @@ from mlflow.metrics.genai import make_genai_metric
 
 from benchmarks.ceiling import BenchmarkFailed, load_loop, request_bodies, vllm_client
 from benchmarks.speed_pass import Outcome, failures_of
+from llm_client.judge_client import JudgeClient
+from llm_client.reply import Reply
 from mlflow_tracking import mlflow_run
 from mlflow_tracking.custom_metrics import JudgeConnection, evaluate_with_llm_judge
 from mlflow_tracking.experiment_plan import Plan
@@ -31,12 +33,29 @@ from mlflow_tracking.judge import Question
 from mlflow_tracking.rows import ANSWER, QUESTION, REFERENCE, DataSet, Row
 from mlflow_tracking.verdict import Verdict
 
+# Tokens, label included: the form's 400 characters are no more than 150 of Russian.
+LONG_REPLY = 135
 PEERS = ("deepeval", "vllm-judge", "autoevals")
 _PEERS_SCRIPT = Path(__file__).resolve().parent / "peers.py"
 
 
 class NotInstalled(Exception):
     """A peer that the given Python does not have."""
+
+
+class _LongReplies(JudgeClient):
+    """Asks for LONG_REPLY tokens at least, of replies that may be longer than one."""
+
+    async def chat(self, body: Mapping[str, Any]) -> Reply:
+        least = {"min_tokens": LONG_REPLY} if body["max_tokens"] > 1 else {}
+        return await super().chat({**body, **least})
+
+
+class _LongConnection(JudgeConnection):
+    """Where the judge is that writes long replies."""
+
+    def client(self) -> JudgeClient:
+        return _LongReplies(self.base_url, self.api_key, self.policy, self.concurrency)
 
 
 @dataclass(frozen=True)
@@ -47,10 +66,13 @@ class Bench:
     folder: Path  # for journals and MLflow's database, thrown away afterwards
     peers_python: str
     ceiling_at_once: int
+    long_replies: bool = False  # of ours
 
     def connection(self, journal_name: str, score_only: bool) -> JudgeConnection:
         """Our judge as run_experiment.py sets it up, with a journal of its own."""
         made = self.plan.connection(Journal(self.folder / f"{journal_name}.jsonl", {}))
+        if self.long_replies:
+            made = _LongConnection(**vars(made))
         return replace(made, settings=replace(made.settings, score_only=score_only))
 
 

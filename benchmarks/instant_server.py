@@ -73,6 +73,10 @@ class _Connection(asyncio.Protocol):
         head, found, body = self._data.partition(b"\r\n\r\n")
         if not found:
             return
+        if head.startswith(b"GET"):  # /metrics, which it does not have
+            self._data.clear()
+            self._transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return
         at = head.lower().index(b"content-length:") + len(b"content-length:")
         if len(body) >= int(head[at:].split(b"\r\n", 1)[0]):
             self._data.clear()

@@ -3,7 +3,7 @@ what that server can do at all with the same requests.
 
     python benchmarks/judge_speed.py
     python benchmarks/judge_speed.py --rows 100 --rounds 3 --json speed.json --plot speed.png
-    python benchmarks/judge_speed.py --only ours ours-score-only ceiling --long-justification
+    python benchmarks/judge_speed.py --only ours ours-score-only --long-justification
 
 Same rows, judge, token limit, number of calls at once and time-outs for all (stock-10: as many
 workers as MLflow takes by itself), in rounds: the first in the order of the list, the next one
@@ -31,7 +31,7 @@ import tempfile
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from benchmarks.contestants import CONTESTANTS, Bench
+from benchmarks.contestants import CONTESTANTS, LONG_REPLY, Bench
 from benchmarks.speed_rounds import Measured, measure
 from benchmarks.speed_table import SCORE_ONLY, markdown, plot
 from llm_client.settings import Settings, SettingsError, load_settings
@@ -44,6 +44,7 @@ from mlflow_tracking.rows import DataError
 from mlflow_tracking.run_control import stop_on_sigterm
 from mlflow_tracking.verdict_format import PromptError
 
+_LONG = {"ours", "ours-score-only"}  # who can be held to it
 _HERE = Path(__file__).resolve().parent
 
 
@@ -71,7 +72,7 @@ def parse_flags(settings: Settings, argv: list[str] | None = None) -> argparse.N
     add("--max-tokens", "of a reply", type=int, default=256)
     add(
         "--long-justification",
-        "ask for five sentences, about 150 tokens, instead of one or two",
+        f"ask ours for five sentences, and for replies of {LONG_REPLY} tokens at least",
         action="store_true",
     )
     add("--peers-python", "a Python with benchmarks/requirements.txt", default=sys.executable)
@@ -90,6 +91,8 @@ def _check(flags: argparse.Namespace) -> None:
         raise FlagError(f"--base-url {flags.base_url}: give one server, the ceiling is of one")
     if flags.long_justification and flags.prompt:
         raise FlagError("--long-justification has a prompt of its own; leave --prompt out")
+    if flags.long_justification and not set(flags.only) <= _LONG:
+        raise FlagError("--long-justification is for --only ours ours-score-only")
     for file in filter(None, (flags.json, flags.markdown, flags.plot)):
         if not file.absolute().parent.is_dir() or file.is_dir():
             raise FlagError(f"{file}: cannot be written; name a file in a folder that is there")
@@ -108,7 +111,13 @@ def main() -> int:
         return 2
     stop_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="judge_speed.") as folder:
-        bench = Bench(plan, Path(folder), flags.peers_python, flags.ceiling_concurrency)
+        bench = Bench(
+            plan,
+            Path(folder),
+            flags.peers_python,
+            flags.ceiling_concurrency,
+            flags.long_justification,
+        )
         measured = measure(bench, flags.only, flags.rows, flags.rounds, warn)
     _tell(measured, flags, _about(plan, flags))
     if measured.stopped:
