@@ -33,7 +33,7 @@ from mlflow_tracking.judge import Question
 from mlflow_tracking.rows import ANSWER, QUESTION, REFERENCE, DataSet, Row
 from mlflow_tracking.verdict import Verdict
 
-# Tokens, label included: the form's 400 characters are no more than 150 of Russian.
+# Tokens, label included, or as many as the form's 400 characters take: 123 on average here.
 LONG_REPLY = 135
 PEERS = ("deepeval", "vllm-judge", "autoevals")
 _PEERS_SCRIPT = Path(__file__).resolve().parent / "peers.py"

@@ -72,7 +72,7 @@ def parse_flags(settings: Settings, argv: list[str] | None = None) -> argparse.N
     add("--max-tokens", "of a reply", type=int, default=256)
     add(
         "--long-justification",
-        f"ask ours for five sentences, and for replies of {LONG_REPLY} tokens at least",
+        f"ask ours for five sentences, and for replies of {LONG_REPLY} tokens if the form has room",
         action="store_true",
     )
     add("--peers-python", "a Python with benchmarks/requirements.txt", default=sys.executable)
