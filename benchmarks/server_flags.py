@@ -1,7 +1,7 @@
 """Which flags of the server judge the most rows on this machine? Starts it with each set in turn.
 
     python benchmarks/server_flags.py
-    python benchmarks/server_flags.py --only default block-size-32 --rows 100 --markdown flags.md
+    python benchmarks/server_flags.py --only default block-size-128 --rows 100 --markdown flags.md
 
 For each set: run_vllm_server.sh on a free port, then judge_speed.py's passes of ours with a
 justification and ours with the score alone, then the server is stopped. Each start takes minutes
@@ -43,12 +43,9 @@ class FlagSet:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-# No tcmalloc: glibc gives each large tensor's pages back to the kernel and faults them in again.
-_KEEP_PAGES = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
 FLAG_SETS = {
     "default": FlagSet(),
-    "block-size-32": FlagSet(("--block-size", "32")),
-    "keep-pages": FlagSet(environment=_KEEP_PAGES),
+    "block-size-128": FlagSet(("--block-size", "128")),
     "compile": FlagSet(("--no-enforce-eager",)),
     "batched-tokens-512": FlagSet(("--max-num-batched-tokens", "512")),
     "batched-tokens-8192": FlagSet(("--max-num-batched-tokens", "8192")),

@@ -20,7 +20,7 @@ PYTHON_WITHOUT_START = f"""
 case ${{1:-}}-${{2:-}} in
   -m-vllm.*)
     printf '%s\\n' "$@"
-    env | grep -E '^(VLLM_|HF_|LD_PRELOAD|PYTHONPATH)' | sort
+    env | grep -E '^(VLLM_|HF_|LD_PRELOAD|MALLOC_|PYTHONPATH)' | sort
     exit 0 ;;
 esac
 exec {sys.executable} "$@"

@@ -68,6 +68,8 @@ def test_a_folder_is_served_under_its_name_and_never_asks_the_hub(
     assert value_after("--max-model-len", words) == "8192"
     assert value_after("--host", words) == "127.0.0.1"
     assert {"--enforce-eager", "HF_HUB_OFFLINE=1"} <= set(words)
+    assert value_after("--block-size", words) == "32"
+    assert {"MALLOC_MMAP_MAX_=0", "MALLOC_TRIM_THRESHOLD_=4294967296"} <= set(words)
     assert "--chat-template" not in words
     assert any(word.startswith("VLLM_CPU_KVCACHE_SPACE=") for word in words)
 
@@ -247,7 +249,7 @@ def test_a_gpu_is_served_with_vllm_serve(scripts: ScriptCopy) -> None:
         words = started(scripts.run("run_vllm_server.sh", HF_ENDPOINT=url))
     assert words[2:4] == ["serve", default]
     assert value_after("--max-model-len", words) == "8192"
-    assert "--enforce-eager" not in words
+    assert not {"--enforce-eager", "--block-size", "MALLOC_MMAP_MAX_=0"} & set(words)
 
 
 def test_a_gpu_build_without_a_gpu_is_told(scripts: ScriptCopy) -> None:

@@ -87,8 +87,8 @@ check_hardware() {
 
 # On a CPU vLLM asks for these; tcmalloc is Debian's libtcmalloc-minimal4. Without it glibc gives every
 # large tensor's pages back to the kernel and faults them in again, unless it is told to keep them.
-# 1.5B on two cores, 64 rows, 32 at once, rows/s with a justification and by one token:
-# neither 0.96, 1.93; kept pages 1.02, 2.16; tcmalloc 0.97, 2.14 (benchmarks/server_flags.py).
+# 1.5B on two cores, 64 rows, 32 at once, rows/s with a justification and by one token, before this
+# was set here: neither 0.96, 1.93; kept pages 1.02, 2.16; tcmalloc 0.97, 2.14.
 set_up_cpu() {
   local library preload=()
   export VLLM_CPU_OMP_THREADS_BIND=${VLLM_CPU_OMP_THREADS_BIND:-$(all_cores)}
@@ -149,11 +149,13 @@ arguments=(
 )
 preload_list=
 if [[ $hardware == gpu ]]; then
-  # Larger batches: a judge's rows wait for nobody to read them. Not measured here, without a GPU.
-  command=("$python" -m vllm.entrypoints.cli.main serve "$JUDGE_MODEL" --performance-mode throughput)
+  command=("$python" -m vllm.entrypoints.cli.main serve "$JUDGE_MODEL")
 else
   # With the repackaged CPU build `vllm serve` dies: No package metadata was found for vllm.
   # Eager: compiling takes 55 s more at each start, and judged as many rows a second (1.04 and 1.02).
+  # Blocks of 128 tokens, the default, leave more of what rows share to be computed for each row:
+  # with judge_prompt_criteria.txt 237 tokens in place of 142, 0.56 rows/s in place of 0.71.
+  # (With judge_prompt.txt, whose shared text happens to fill three blocks: 0.97 in place of 1.02.)
   set_up_cpu
   command=("$python" -m vllm.entrypoints.openai.api_server --model "$JUDGE_MODEL" --enforce-eager --block-size 32)
 fi
