@@ -7,10 +7,10 @@ The server is benchmarks/instant_server.py: the same verdict to every call, 50 m
 is all of it: the shipped prompt, the look for manipulation, each verdict synced to a journal on
 disk before it counts. Each pass is a process of its own, and so is the server; they share the
 machine's cores. For each number of rows come first the bare loop, which is the limit of server and
-machine at that minute, then ours, then stock (with few rows: it takes a hundredth as many), so that
-drift hits all alike. `ours-auto` finds by itself how many calls it has in flight, as a run does
-that is not told, beginning with 32; the others have --concurrency. `rows/CPU s` depends least on
-what else runs on the machine.
+machine at that minute, then ours, then ours-auto, then stock (with few rows: it takes a
+hundredth as many), so that drift hits all alike. `ours-auto` finds by itself how many calls it has
+in flight, as a run does that is not told, beginning with 32; the others have --concurrency.
+`rows/CPU s` depends least on what else runs on the machine.
 """
 
 import argparse

@@ -161,8 +161,9 @@ def _about(plan: Plan, flags: argparse.Namespace) -> list[str]:
         f"judge {settings.model}, vLLM {plan.findings.server_version or 'unknown'}, prompt "
         f"{settings.prompt.path.name}, max_tokens {flags.max_tokens}, {flags.concurrency} at once "
         f"(load loops: {flags.ceiling_concurrency})",
-        "rows/s: rows that got a score, by the time for all; x stock and % of the ceiling within "
-        "a round; the ceiling is the faster of the two load loops",
+        "rows/s: rows that got a score, by the time for all; x ours, x stock, x stock-10 (MLflow's "
+        "own number of workers) and % of the ceiling within a round; the ceiling is the faster of "
+        "the two load loops",
         "% of shared cached: cached prompt tokens by the tokens that all rows begin with",
         f"command: python benchmarks/judge_speed.py {' '.join(sys.argv[1:])}",
     ]

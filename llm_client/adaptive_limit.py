@@ -23,7 +23,6 @@ _GAIN = 1.05  # times as fast, or the step was for nothing: rates differ by less
 _FULL = 1 / 8  # of what is in flight may wait in a server: less comes and goes with every batch
 _WINDOW_S, _WINDOW_ROWS = 1.0, 16  # at least; and as many rows as may be in flight
 _HELD = 8  # windows until it tries to rise again
-_DEAF_S = 1.0  # after a refusal: those that were sent together are refused together
 
 
 class AdaptiveLimit:
@@ -42,11 +41,12 @@ class AdaptiveLimit:
         self._clock = clock
         self._places = asyncio.Semaphore(start)
         self._owed = 0  # places to be closed when their calls end
-        self._settling = 0  # rows until the bound shows: they began under the one before
-        self._ended, self._began, self._waiting = 0, clock(), list[int]()
+        self._settling = start  # rows until the bound shows: they began before it, or cold
+        self._ended, self._began, self._waiting = 0, clock(), list[float]()
         self._good, self._good_rate = start, 0.0  # the last bound that paid
         self._held = 0  # windows left; 0: rising
-        self._refused_at = -_DEAF_S
+        self._held_rates = list[float]()
+        self._refused = False  # and what was in flight then has not ended yet
 
     async def __aenter__(self) -> None:
         await self._places.acquire()
@@ -69,6 +69,7 @@ class AdaptiveLimit:
         if self._settling:
             self._settling -= 1
             if not self._settling:
+                self._refused = False
                 self._begin_window()
             return
         if not self._places.locked():  # rows run out: the rate would be one of fewer
@@ -80,24 +81,28 @@ class AdaptiveLimit:
             self._decide(self._ended / seconds)
 
     def refused(self) -> None:
-        """A server said that it is overloaded."""
-        now = self._clock()
-        if self.adapts and now - self._refused_at >= _DEAF_S:
-            self._refused_at = now
-            self._hold(self.limit // 2, 0.0)
+        """The servers are overloaded: they said so, or a call took too long.
 
-    def waiting(self, requests: int) -> None:
-        """So many requests wait inside the servers, by their own word."""
-        self._waiting.append(requests)
+        Until as many rows as were in flight have ended, others of them may be refused, too: again
+        and again for a while, since a call is tried again. All of that is one overload.
+        """
+        if self.adapts and not self._refused:
+            self._hold(self.limit // 2, 0.0)
+            self._refused = True
+
+    def waiting(self, rows: float) -> None:
+        """So many of the rows in flight wait inside the servers, by their own word."""
+        self._waiting.append(rows)
 
     def _decide(self, rate: float) -> None:
         waiting = median(self._waiting) if self._waiting else 0
         if waiting > _FULL * self.limit:
-            # By half of what waits, at most by half: the others may be another client's.
+            # By half of what waits: other clients of the server may give way, too.
             self._hold(self.limit - ceil(min(waiting, self.limit) / 2), rate)
         elif self._held:
             self._held -= 1
-            self._good, self._good_rate = self.limit, rate
+            self._held_rates.append(rate)
+            self._good, self._good_rate = self.limit, median(self._held_rates)
             if self._held:
                 self._begin_window()
             else:
@@ -116,6 +121,7 @@ class AdaptiveLimit:
 
     def _hold(self, limit: int, rate: float) -> None:
         self._held = _HELD
+        self._held_rates.clear()
         self._move(limit)
         self._good, self._good_rate = self.limit, rate
 

@@ -22,7 +22,7 @@ import aiohttp
 
 from llm_client.adaptive_limit import MOST, START, AdaptiveLimit
 from llm_client.reply import Reply, read_reply
-from llm_client.server_load import waiting_requests
+from llm_client.server_load import ServerLoad, server_load
 from llm_client.server_pool import Server, ServerPool
 from llm_client.settings import split_base_urls
 
@@ -30,9 +30,11 @@ _Answer = TypeVar("_Answer")
 
 _TRANSIENT = {408, 409, 425, 429}
 _OVERLOADED = {429, 503}
+_CONNECTIONS = 8  # at least: a few calls may be made beside the rows
 _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 15.0
 _GET_TIMEOUT_S = 8.0  # of a question about the server itself, which costs it nothing
 _LOAD_ASKED_EVERY_S = 2.0
+_SILENT_TIMES = 150  # five minutes, in which a server can restart; then it is not vLLM
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class JudgeClient:
 
     async def __aenter__(self) -> "JudgeClient":
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.limit.most, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(
+                limit=max(self.limit.most, _CONNECTIONS), keepalive_timeout=60
+            ),
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=aiohttp.ClientTimeout(total=self._policy.timeout_s, sock_connect=10),
         )
@@ -142,22 +146,23 @@ class JudgeClient:
 
     async def _watch_load(self) -> None:
         """Tell the limit what waits inside the servers, while any of them says it."""
-        telling = self._pool.servers
-        while telling:
+        silent = dict.fromkeys(self._pool.servers, 0)  # times in a row
+        while silent:
             await asyncio.sleep(_LOAD_ASKED_EVERY_S)
-            found = [await self._waiting_in(server) for server in telling]
-            self.limit.waiting(sum(count or 0 for count in found))
-            told = zip(telling, found, strict=True)
-            telling = [server for server, count in told if count is not None]
+            loads = await asyncio.gather(*(self._load_of(server) for server in silent))
+            told = list(zip(silent, loads, strict=True))
+            waiting = [load.waiting_of(server.in_flight) for server, load in told if load]
+            if waiting:  # a row goes where the fewest are: one server with room has it
+                self.limit.waiting(sum(waiting) if all(waiting) else 0.0)
+            silent = {server: 0 if load else silent[server] + 1 for server, load in told}
+            silent = {server: times for server, times in silent.items() if times < _SILENT_TIMES}
 
-    async def _waiting_in(self, server: Server) -> int | None:
-        """Requests that wait in it; None if it never tells, 0 if it cannot be asked now."""
+    async def _load_of(self, server: Server) -> ServerLoad | None:
+        """None if it does not tell."""
         try:
-            return waiting_requests(await self._get_text(f"{server.root_url}/metrics"))
-        except CallFailed as failure:
-            return None if failure.status in (401, 403, 404) else 0
-        except (aiohttp.ClientError, TimeoutError):
-            return 0
+            return server_load(await self._get_text(f"{server.root_url}/metrics"))
+        except (aiohttp.ClientError, TimeoutError, CallFailed):
+            return None
 
     async def _post(
         self,
@@ -190,6 +195,8 @@ class JudgeClient:
             failed.add(server)
             if self._pool.has_other(failed):
                 continue
+            if fault.timed_out or fault.status in _OVERLOADED:
+                self.limit.refused()
             faults += 1
             if faults >= self._policy.attempts:
                 message = f"{fault} ({route(server)}, {attempts} attempts)"
@@ -223,8 +230,6 @@ class JudgeClient:
             if response.status in _TRANSIENT or response.status >= 500:
                 after = _retry_after(response.headers.get("Retry-After"))
                 message = f"HTTP {response.status}: {_error_text(text)}"
-                if response.status in _OVERLOADED:
-                    self.limit.refused()
                 raise _Retry(message, response.status, after)
             if response.status != 200:
                 message = f"HTTP {response.status}: {_error_text(text)} ({url})"

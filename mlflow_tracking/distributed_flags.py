@@ -51,7 +51,7 @@ def parse_arguments(
     )
     add_judge_flags(add, settings)
     add_scoring_flags(add)
-    add_call_flags(add)
+    add_call_flags(add)  # --concurrency: a number is for all workers together, auto for each
     add_run_flags(add, settings)
     add(
         "--sample",

@@ -148,7 +148,7 @@ def add_call_flags(add: Add) -> None:
     """How hard the server is asked, and how long for."""
     add(
         "--concurrency",
-        "requests in flight: a number, or 'auto' for as many as make it faster",
+        "rows in flight: a number, or 'auto' for as many as make it faster",
         type=_concurrency,
         default="auto",
         metavar="N",

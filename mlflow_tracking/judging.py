@@ -71,12 +71,8 @@ async def _work(
     on_verdict: Callable[[Verdict, int], None] | None,
 ) -> None:
     """Judge one item after the other, as long as there are any and while the limit has room."""
-    while True:
-        async with limit:
-            found = next(waiting, None)
-            if found is None:
-                return
-            key, item, copies = found
+    for key, item, copies in waiting:
+        async with limit:  # with an item in hand: who shares the limit need not wait for the idle
             verdict = await judge.judge(item)
             await journal.add(key, verdict)
             if not verdict.failed:

@@ -29,11 +29,14 @@ _LENGTH = re.compile(
 )
 # '[one short sentence on ...]': the justification ends with its first full stop.
 _ONE_SENTENCE = re.compile(
-    r"\s*(?:1|one|a|один|одно|одним)\s+(?:\w+\s+)?(?:sentence|предложени)", re.I
+    r"\s*(?:(?:1|one)\s+(?:\w+\s+)?sentence\b(?!\s+(?:or|per|for\s+each|to)\b)"
+    r"|(?:1|одно|одним)\s+(?:\w+\s+)?предложени(?:е|ем)\b(?!\s+(?:или\b|на\s+кажд|для\s+кажд)))",
+    re.I,
 )
-# A stop inside it is followed by no space (3.14) or follows a single letter (Л. Н. Толстой, e.g.).
+# A stop inside it is followed by no space (3.14), by a small letter or a number (т. е. так, see
+# p. 5), or follows a single letter (Л. Н. Толстой).
 # --max-tokens is its bound: a bound of such a group costs xgrammar 50 ms a token (0.1 without).
-_SENTENCE = r"[^\n.!?](?:[^\n.!?]|[.!?][^ \n]|[ .(«][A-Za-zА-Яа-яЁё]\.)*[.!?]?"
+_SENTENCE = r"[^\n.!?](?:[^\n.!?]|[.!?][^ \n]|\. [a-zа-яё0-9]|[ .(«][A-ZА-ЯЁ]\.)*[.!?]?"
 _DECORATION = "*_# \t"  # Markdown around a label in a prompt file is not part of the label
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from llm_client.adaptive_limit import MOST, START, AdaptiveLimit
-from llm_client.judge_client import JudgeClient, RetryPolicy
-from llm_client.server_load import waiting_requests
+from llm_client.judge_client import CallFailed, JudgeClient, RetryPolicy
+from llm_client.server_load import ServerLoad, server_load
 from llm_client.settings import ROOT
 from mlflow_tracking.custom_metrics import JudgeConnection, evaluate_with_llm_judge
 from mlflow_tracking.journal import Journal
@@ -145,18 +145,31 @@ async def test_places_are_given_and_taken_back_by_the_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "waiting"),
+    ("page", "load"),
     [
-        ('vllm:num_requests_waiting{engine="0",model_name="m"} 12.0\n', 12),
-        ('vllm:num_requests_waiting{engine="0"} 2.0\nvllm:num_requests_waiting{engine="1"} 3.0', 5),
-        ("vllm:num_requests_waiting 0.0\n", 0),
+        ('vllm:num_requests_waiting{engine="0",model_name="m"} 12.0\n', ServerLoad(0, 12)),
+        (
+            'vllm:num_requests_waiting{engine="0"} 2.0\nvllm:num_requests_waiting{engine="1"} 3.0\n'
+            'vllm:num_requests_running{engine="0"} 4.0\nvllm:num_requests_running{engine="1"} 4.0',
+            ServerLoad(8, 5),
+        ),
+        ("vllm:num_requests_waiting 0.0\n", ServerLoad(0, 0)),
+        ("vllm:num_requests_waiting 1.2.3\n", None),
+        ("vllm:num_requests_waiting 1e999\n", None),
         ('vllm:num_requests_waiting_by_reason{reason="x"} 7.0\n', None),
         ("# TYPE vllm:num_requests_waiting gauge\n", None),
         ("<html>", None),
     ],
 )
-def test_the_page_of_metrics_is_read(page: str, waiting: int | None) -> None:
-    assert waiting_requests(page) == waiting
+def test_the_page_of_metrics_is_read(page: str, load: ServerLoad | None) -> None:
+    assert server_load(page) == load
+
+
+def test_of_what_waits_a_client_has_its_share() -> None:
+    assert ServerLoad(256, 256).waiting_of(32) == 16
+    assert ServerLoad(8, 24).waiting_of(32) == 24
+    assert ServerLoad(0, 3).waiting_of(12) == 3
+    assert ServerLoad(0, 0).waiting_of(12) == 0
 
 
 @pytest.fixture
@@ -174,28 +187,62 @@ async def until(reached: Callable[[], bool]) -> None:
     pytest.fail("never reached")
 
 
-@pytest.mark.usefixtures("often_asked")
-async def test_the_client_tells_its_limit_what_waits_in_all_servers() -> None:
-    with serving(JudgeStub(latency_s=30, batch=2)) as one, serving(JudgeStub()) as other:
-        urls = f"{one.base_url},{other.base_url}"
-        async with JudgeClient(urls, "", RetryPolicy()) as client:
-            told: list[int] = []
-            client.limit.waiting = told.append  # type: ignore[method-assign, assignment]
-            body = {"model": "stub-judge", "messages": [{"role": "user", "content": "item-1"}]}
-            calls = [client.chat(body | {"max_tokens": 9}) for _ in range(12)]
-            running = [asyncio.create_task(call) for call in calls]
-            await until(lambda: 4 in told)
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+async def told_of(urls: str, calls: int, wanted: float) -> None:
+    """Returns when the client has told its limit that so many of its calls wait."""
+    async with JudgeClient(urls, "", RetryPolicy()) as client:
+        told: list[float] = []
+        client.limit.waiting = told.append  # type: ignore[method-assign, assignment]
+        body = {"model": "stub-judge", "messages": [{"role": "user", "content": "item-1"}]}
+        running = [asyncio.create_task(client.chat(body | {"max_tokens": 9})) for _ in range(calls)]
+        await until(lambda: wanted in told[1:])
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 @pytest.mark.usefixtures("often_asked")
-async def test_a_server_without_such_a_page_is_asked_once() -> None:
+async def test_the_client_tells_its_limit_what_waits_in_the_server() -> None:
+    with serving(JudgeStub(latency_s=30, batch=2)) as stub:
+        await told_of(stub.base_url, 12, 10)
+
+
+@pytest.mark.usefixtures("often_asked")
+async def test_a_server_with_room_is_room_enough() -> None:
+    full, free = JudgeStub(latency_s=30, batch=2), JudgeStub(latency_s=30)
+    with serving(full), serving(free):
+        await told_of(f"{full.base_url},{free.base_url}", 12, 0)
+        assert full.most_in_flight == 6
+    full, other = JudgeStub(latency_s=30, batch=2), JudgeStub(latency_s=30, batch=3)
+    with serving(full), serving(other):
+        await told_of(f"{full.base_url},{other.base_url}", 12, 4 + 3)
+
+
+@pytest.mark.usefixtures("often_asked")
+async def test_a_server_without_such_a_page_is_left_in_peace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("llm_client.judge_client._SILENT_TIMES", 3)
     with serving(JudgeStub(other_server=True)) as stub:
         async with JudgeClient(stub.base_url, "", RetryPolicy()) as client:
             assert client._watch is not None
             await asyncio.wait_for(client._watch, 10)
+
+
+async def test_a_call_that_one_of_two_servers_refuses_lowers_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("llm_client.judge_client._BACKOFF_S", 0.02)
+    body = {"model": "stub-judge", "messages": [{"role": "user", "content": "item-1"}]}
+    dead, alive = JudgeStub(faults=lambda call: "http_503", retry_after="0"), JudgeStub()
+    with serving(dead), serving(alive):
+        async with JudgeClient(f"{dead.base_url},{alive.base_url}", "", RetryPolicy()) as client:
+            await asyncio.gather(*(client.chat(body | {"max_tokens": 9}) for _ in range(20)))
+            assert len(dead.calls) >= 3
+            assert client.limit.limit == START
+        async with JudgeClient(dead.base_url, "", RetryPolicy(attempts=3)) as client:
+            with pytest.raises(CallFailed, match="503"):
+                await client.chat(body | {"max_tokens": 9})
+            assert client.limit.limit == START // 2  # and not a quarter: it is one overload
 
 
 @pytest.fixture

@@ -201,11 +201,11 @@ async def test_the_waits_of_two_absences_are_not_added_up(stub: JudgeStub) -> No
 
 async def test_connections_are_reused_and_bounded(stub: JudgeStub) -> None:
     stub.latency_s = 0.01
-    async with client_of(stub, concurrency=4) as client:
+    async with client_of(stub, concurrency=16) as client:
         await asyncio.gather(*(client.chat(ask(f"item-{n}")) for n in range(60)))
     assert len(stub.calls) == 60
-    assert stub.most_in_flight <= 4
-    assert len(stub.connections) <= 4
+    assert stub.most_in_flight <= 16
+    assert len(stub.connections) <= 16
 
 
 async def test_a_proxy_of_the_environment_is_not_used(

@@ -438,10 +438,14 @@ def test_the_constraint_allows_a_verdict_and_nothing_else(form: VerdictFormat) -
     [
         ("one sentence", True),
         ("one short sentence on what is wrong", True),
-        ("A sentence", True),
         ("1 sentence", True),
         ("одно короткое предложение о том, что неверно", True),
         ("1-2 sentences", False),
+        ("a few sentences", False),
+        ("one sentence or two", False),
+        ("one sentence per criterion", False),
+        ("одно предложение на каждый критерий", False),
+        ("одно или два предложения", False),
         ("one or two sentences", False),
         ("одно-два предложения", False),
         ("пять предложений", False),
@@ -457,7 +461,7 @@ def test_a_text_that_is_declared_as_one_sentence_is_held_to_one(inside: str, one
     for text in (
         "Роман написал Л. Н. Толстой, в 1869 г.",
         "Pi is 3.14, i.e. not 3.",
-        "Не так, т. е. неверно",
+        "Не так, т. е. неверно, см. выше и др. ответы",
         "Is it?",
     ):
         assert pattern.fullmatch(reply_in(form, "3", text))
