@@ -85,14 +85,10 @@ check_hardware() {
   fi
 }
 
-# On a CPU vLLM asks for these; tcmalloc is Debian's libtcmalloc-minimal4. Without it glibc gives every
-# large tensor's pages back to the kernel and faults them in again, unless it is told to keep them.
-# 1.5B on two cores, 64 rows, 32 at once, rows/s with a justification and by one token, before this
-# was set here: neither 0.96, 1.93; kept pages 1.02, 2.16; tcmalloc 0.97, 2.14.
+# On a CPU vLLM asks for these; tcmalloc is Debian's libtcmalloc-minimal4.
 set_up_cpu() {
   local library preload=()
   export VLLM_CPU_OMP_THREADS_BIND=${VLLM_CPU_OMP_THREADS_BIND:-$(all_cores)}
-  export MALLOC_MMAP_MAX_=${MALLOC_MMAP_MAX_:-0} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-4294967296}
   for library in /usr/lib/*/libtcmalloc_minimal.so.4 /usr/lib64/libtcmalloc_minimal.so.4 \
     "$("$python" -c 'import sys; print(sys.prefix)')/lib/libiomp5.so"; do
     if [[ -e $library ]]; then preload+=("$library"); fi
