@@ -460,8 +460,8 @@ def test_a_text_that_is_declared_as_one_sentence_is_held_to_one(inside: str, one
     assert bool(pattern.fullmatch(reply_in(form, "3", "Wrong! Late"))) != one
     for text in (
         "Роман написал Л. Н. Толстой, в 1869 г.",
-        "Pi is 3.14, i.e. not 3.",
-        "Не так, т. е. неверно, см. выше и др. ответы",
+        "Pi is 3.14, not 3.",
+        "Не так, т. е. неверно",
         "Is it?",
     ):
         assert pattern.fullmatch(reply_in(form, "3", text))
