@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from math import ceil
 from statistics import median
-from types import TracebackType
 
 START, MOST = 32, 512  # in flight, of one client
 _STEP = 1.5  # times as many
@@ -51,12 +50,7 @@ class AdaptiveLimit:
     async def __aenter__(self) -> None:
         await self._places.acquire()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._owed:
             self._owed -= 1
         else:

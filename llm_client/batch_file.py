@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from llm_client.judge_client import CallFailed, JudgeClient, RetryPolicy
@@ -60,12 +59,7 @@ class _OfflineClient(JudgeClient):
     async def __aenter__(self) -> "JudgeClient":
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         return
 
 
