@@ -22,8 +22,9 @@ import aiohttp
 from benchmarks.speed_pass import Outcome, failures_of
 from llm_client.judge_client import JudgeClient
 from llm_client.reply import Reply
-from mlflow_tracking.custom_metrics import JudgeConnection
-from mlflow_tracking.judge import Judge, Question
+from mlflow_tracking.judge.judging import JudgeConnection
+from mlflow_tracking.judge.judge import Judge
+from mlflow_tracking.rows.item import Item
 
 _CLIENT = Path(__file__).resolve().parent / "vllm_client.py"
 
@@ -44,12 +45,12 @@ class _Recorder(JudgeClient):
         return Reply("", "stop", (), 0, 0, 0)
 
 
-def request_bodies(items: Sequence[Question], connection: JudgeConnection) -> list[Body]:
+def request_bodies(items: Sequence[Item], connection: JudgeConnection) -> list[Body]:
     """The bodies that our judge sends for these rows, whatever its settings make of them."""
     return asyncio.run(_record(items, connection))
 
 
-async def _record(items: Sequence[Question], connection: JudgeConnection) -> list[Body]:
+async def _record(items: Sequence[Item], connection: JudgeConnection) -> list[Body]:
     recorder = _Recorder(connection.base_url, connection.api_key, connection.policy)
     recorder.bodies = []
     async with recorder:

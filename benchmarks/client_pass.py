@@ -24,19 +24,16 @@ os.environ["OPENAI_API_KEY"] = "EMPTY"
 
 import pandas as pd
 
-from llm_client.judge_client import RetryPolicy
+from llm_client.caller import RetryPolicy
 from llm_client.settings import ROOT
-from mlflow_tracking.custom_metrics import (
-    JudgeConnection,
-    evaluate_with_llm_judge,
-    make_stock_metric,
-    quiet_deprecations,
-)
-from mlflow_tracking.journal import Journal
-from mlflow_tracking.judge import Judge, Question
-from mlflow_tracking.judge_call import request_body
-from mlflow_tracking.judge_prompt import load_prompt
-from mlflow_tracking.judge_settings import JudgeSettings
+from mlflow_tracking.judge.judging import JudgeConnection
+from mlflow_tracking.custom_metrics import evaluate_with_llm_judge, make_stock_metric, quiet_deprecations
+from mlflow_tracking.judge.call import request_body
+from mlflow_tracking.judge.journal import Journal
+from mlflow_tracking.judge.judge import Judge
+from mlflow_tracking.judge.prompt import load_prompt
+from mlflow_tracking.judge.settings import JudgeSettings
+from mlflow_tracking.rows.item import Item
 
 _ANSWER = (
     "Water boils at {n} degrees when the pressure is that of the sea's level, because its vapour "
@@ -81,7 +78,7 @@ def _stock(judge: JudgeConnection, count: int) -> Callable[[], int]:
 
 def _bare(judge: JudgeConnection, count: int) -> Callable[[], int]:
     [question], [answer] = rows(1)
-    messages = Judge(judge.client(), judge.settings).messages(Question(question, answer))
+    messages = Judge(judge.client(), judge.settings).messages(Item(question, answer))
     body = json.dumps(request_body(judge.settings, messages)).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     waiting = iter(range(count))

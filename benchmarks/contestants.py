@@ -25,13 +25,13 @@ from benchmarks.ceiling import BenchmarkFailed, load_loop, request_bodies, vllm_
 from benchmarks.speed_pass import Outcome, failures_of
 from llm_client.judge_client import JudgeClient
 from llm_client.reply import Reply
-from mlflow_tracking import mlflow_run
-from mlflow_tracking.custom_metrics import JudgeConnection, evaluate_with_llm_judge
-from mlflow_tracking.experiment_plan import Plan
-from mlflow_tracking.journal import Journal
-from mlflow_tracking.judge import Question
-from mlflow_tracking.rows import ANSWER, QUESTION, REFERENCE, DataSet, Row
-from mlflow_tracking.verdict import Verdict
+from mlflow_tracking.command.experiment import Plan
+from mlflow_tracking.judge.judging import JudgeConnection
+from mlflow_tracking.custom_metrics import evaluate_with_llm_judge
+from mlflow_tracking.judge.journal import Journal
+from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.recording import run as mlflow_run
+from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataSet, Item, Row
 
 # Tokens, label included, or as many as the form's 400 characters take: 123 on average here.
 LONG_REPLY = 135
@@ -77,17 +77,17 @@ class Bench:
 
 
 # (bench, the rows of this pass, a name that no other pass has)
-Contestant = Callable[[Bench, Sequence[Question], str], Outcome]
+Contestant = Callable[[Bench, Sequence[Item], str], Outcome]
 
 
-def ours(bench: Bench, rows: Sequence[Question], name: str, score_only: bool = False) -> Outcome:
+def ours(bench: Bench, rows: Sequence[Item], name: str, score_only: bool = False) -> Outcome:
     """`evaluate_with_llm_judge`; raises ServerGone."""
     judge = bench.connection(name, score_only)
     started = time.monotonic()
     verdicts = evaluate_with_llm_judge(
-        [row.answer for row in rows],
-        [row.question for row in rows],
-        [row.reference for row in rows],
+        [row.item.answer for row in rows],
+        [row.item.question for row in rows],
+        [row.item.reference for row in rows],
         judge=judge,
     )
     seconds = time.monotonic() - started
@@ -95,18 +95,18 @@ def ours(bench: Bench, rows: Sequence[Question], name: str, score_only: bool = F
     return _outcome(verdicts, seconds)
 
 
-def ours_score_only(bench: Bench, rows: Sequence[Question], name: str) -> Outcome:
+def ours_score_only(bench: Bench, rows: Sequence[Item], name: str) -> Outcome:
     """`evaluate_with_llm_judge` as `--score-only` calls it."""
     return ours(bench, rows, name, score_only=True)
 
 
-def stock_by_itself(bench: Bench, rows: Sequence[Question], name: str) -> Outcome:
+def stock_by_itself(bench: Bench, rows: Sequence[Item], name: str) -> Outcome:
     """MLflow's own scorer with the number of workers that it takes when nobody names one."""
     workers = inspect.signature(make_genai_metric).parameters["max_workers"].default
     return stock(bench, rows, name, workers)
 
 
-def stock(bench: Bench, rows: Sequence[Question], name: str, workers: int | None = None) -> Outcome:
+def stock(bench: Bench, rows: Sequence[Item], name: str, workers: int | None = None) -> Outcome:
     """MLflow's own scorer through `mlflow.evaluate`, as `run_experiment.py --stock` has it."""
     tracking = mlflow_run.Tracking(f"sqlite:///{bench.folder / 'mlflow.db'}", "judge_speed")
     mlflow_run.open_experiment(tracking)
@@ -128,26 +128,26 @@ def stock(bench: Bench, rows: Sequence[Question], name: str, workers: int | None
     return _outcome(verdicts, seconds)
 
 
-def ceiling(bench: Bench, rows: Sequence[Question], name: str, score_only: bool = False) -> Outcome:
+def ceiling(bench: Bench, rows: Sequence[Item], name: str, score_only: bool = False) -> Outcome:
     """A bare loop that sends what `ours` sends."""
     judge = bench.connection(name, score_only)
     judge.journal.close()
     return load_loop(request_bodies(rows, judge), judge, bench.ceiling_at_once)
 
 
-def ceiling_score_only(bench: Bench, rows: Sequence[Question], name: str) -> Outcome:
+def ceiling_score_only(bench: Bench, rows: Sequence[Item], name: str) -> Outcome:
     """A bare loop that sends what `ours_score_only` sends."""
     return ceiling(bench, rows, name, score_only=True)
 
 
-def client(bench: Bench, rows: Sequence[Question], name: str, score_only: bool = False) -> Outcome:
+def client(bench: Bench, rows: Sequence[Item], name: str, score_only: bool = False) -> Outcome:
     """vLLM's benchmark client, sending what `ours` sends."""
     judge = bench.connection(name, score_only)
     judge.journal.close()
     return vllm_client(request_bodies(rows, judge), judge, bench.ceiling_at_once)
 
 
-def client_score_only(bench: Bench, rows: Sequence[Question], name: str) -> Outcome:
+def client_score_only(bench: Bench, rows: Sequence[Item], name: str) -> Outcome:
     """vLLM's benchmark client, sending what `ours_score_only` sends."""
     return client(bench, rows, name, score_only=True)
 
@@ -155,7 +155,7 @@ def client_score_only(bench: Bench, rows: Sequence[Question], name: str) -> Outc
 def peer(package: str) -> Contestant:
     """One of PEERS, in the Python that has it; raises NotInstalled."""
 
-    def judge(bench: Bench, rows: Sequence[Question], name: str) -> Outcome:
+    def judge(bench: Bench, rows: Sequence[Item], name: str) -> Outcome:
         done = subprocess.run(
             [bench.peers_python, str(_PEERS_SCRIPT), package],
             input=json.dumps(_job(bench, rows)),
@@ -193,10 +193,10 @@ CONTESTANTS: dict[str, Contestant] = {
 }
 
 
-def _job(bench: Bench, rows: Sequence[Question]) -> dict[str, Any]:
+def _job(bench: Bench, rows: Sequence[Item]) -> dict[str, Any]:
     settings = bench.plan.findings.settings
     told = [
-        {"question": row.question, "answer": row.answer, "reference": row.reference} for row in rows
+        {"question": row.item.question, "answer": row.item.answer, "reference": row.item.reference} for row in rows
     ]
     return {
         "base_url": bench.plan.judge_at,
@@ -211,12 +211,12 @@ def _job(bench: Bench, rows: Sequence[Question]) -> dict[str, Any]:
     }
 
 
-def _data_set(rows: Sequence[Question]) -> DataSet:
+def _data_set(rows: Sequence[Item]) -> DataSet:
     columns = [
-        {QUESTION: row.question, ANSWER: row.answer, REFERENCE: row.reference} for row in rows
+        {QUESTION: row.item.question, ANSWER: row.item.answer, REFERENCE: row.item.reference} for row in rows
     ]
     made = (
-        Row(number, number, row.question, row.answer, row.reference, column)
+        Row(number, number, row.item.question, row.item.answer, row.item.reference, column)
         for number, (row, column) in enumerate(zip(rows, columns, strict=True), 1)
     )
     return DataSet(Path("judge_speed.csv"), "0" * 64, ",", tuple(made))

@@ -3,7 +3,7 @@
     python benchmarks/counting_stub.py --latency 0.01
 
 Prints its URL; each line on stdin is answered by a line of JSON: calls in all, different rows, rows
-that were asked about more than once. Answers as tests/judge_stub.py, and keeps no request.
+that were asked about more than once. Answers as tests/support/judge_stub.py, and keeps no request.
 """
 
 import sys
@@ -15,7 +15,7 @@ import argparse
 import json
 from collections import Counter
 
-from tests.judge_stub import Call, JudgeStub
+from tests.support.judge_stub import Call, JudgeStub
 
 
 class _Counted(list[Call]):

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.process_memory import is_alive, judging_workers, memory_by_role
 from llm_client.settings import ROOT
-from tests.judge_stub import true_score
+from tests.support.judge_stub import true_score
 
 _FILES = 10
 

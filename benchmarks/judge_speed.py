@@ -35,14 +35,14 @@ from benchmarks.contestants import CONTESTANTS, LONG_REPLY, Bench
 from benchmarks.speed_rounds import Measured, measure
 from benchmarks.speed_table import SCORE_ONLY, markdown, plot
 from llm_client.settings import Settings, SettingsError, load_settings
-from mlflow_tracking.console import say, warn
-from mlflow_tracking.experiment_flags import FlagParser, parse_arguments
-from mlflow_tracking.experiment_plan import Plan, make_plan
-from mlflow_tracking.judge_prompt import check_score_only
-from mlflow_tracking.preflight import PreflightError
-from mlflow_tracking.rows import DataError
-from mlflow_tracking.run_control import stop_on_sigterm
-from mlflow_tracking.verdict_format import PromptError
+from mlflow_tracking.command.console import say, warn
+from mlflow_tracking.command.experiment import Plan, make_plan
+from mlflow_tracking.command.flags import FlagParser, parse_arguments
+from mlflow_tracking.command.frame import stop_on_sigterm
+from mlflow_tracking.judge.preflight import PreflightError
+from mlflow_tracking.judge.prompt import check_score_only
+from mlflow_tracking.judge.reply_form import PromptError
+from mlflow_tracking.rows.item import DataError
 
 _LONG = {"ours", "ours-score-only"}  # who can be held to it
 _HERE = Path(__file__).resolve().parent

@@ -30,18 +30,20 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from benchmarks.client_pass import own_folder, rows
 from benchmarks.client_speed import instant_server
-from llm_client.judge_client import RetryPolicy
+from llm_client.caller import RetryPolicy
 from llm_client.settings import ROOT
-from mlflow_tracking import mlflow_run
-from mlflow_tracking.console import warn
-from mlflow_tracking.custom_metrics import JudgeConnection, evaluate_with_llm_judge
-from mlflow_tracking.journal import Journal
-from mlflow_tracking.judge_prompt import load_prompt
-from mlflow_tracking.judge_settings import JudgeSettings
-from mlflow_tracking.results_table import results_table
-from mlflow_tracking.rows import DataSet, load_rows
-from mlflow_tracking.run_views import log_views
-from mlflow_tracking.totals import run_metrics, score_metrics
+from mlflow_tracking.command.console import warn
+from mlflow_tracking.judge.judging import JudgeConnection
+from mlflow_tracking.custom_metrics import evaluate_with_llm_judge
+from mlflow_tracking.judge.journal import Journal
+from mlflow_tracking.judge.prompt import load_prompt
+from mlflow_tracking.judge.settings import JudgeSettings
+from mlflow_tracking.recording import run as mlflow_run
+from mlflow_tracking.recording.publish import log_views
+from mlflow_tracking.recording.results import results_table
+from mlflow_tracking.recording.totals import run_metrics, score_metrics
+from mlflow_tracking.rows.row_files import load_rows
+from mlflow_tracking.rows.item import DataSet
 
 
 def main() -> int:
@@ -86,9 +88,9 @@ def measure(folder: Path, base_url: str, count: int, traces: int) -> dict[str, t
     journal = Journal(folder / "journal.jsonl", {})
     judge = JudgeConnection(base_url, "", settings, journal, 64, RetryPolicy())
     verdicts = evaluate_with_llm_judge(
-        [row.answer for row in data.rows],
-        [row.question for row in data.rows],
-        [row.reference for row in data.rows],
+        [row.item.answer for row in data.rows],
+        [row.item.question for row in data.rows],
+        [row.item.reference for row in data.rows],
         judge=judge,
     )
     metrics = run_metrics(verdicts, 1.0, count) | score_metrics(verdicts, prompt)

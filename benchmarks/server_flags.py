@@ -27,9 +27,9 @@ from statistics import median
 import requests
 
 from llm_client.settings import ROOT
-from mlflow_tracking.console import say, warn
-from mlflow_tracking.experiment_flags import FlagParser
-from mlflow_tracking.run_control import stop_on_sigterm
+from mlflow_tracking.command.console import say, warn
+from mlflow_tracking.command.flags import FlagParser
+from mlflow_tracking.command.frame import stop_on_sigterm
 
 _CONTESTANTS = ("ours", "ours-score-only")
 _START_S = 900.0

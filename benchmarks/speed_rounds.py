@@ -21,9 +21,9 @@ from benchmarks.contestants import (
 from benchmarks.server_counters import ServerPages
 from benchmarks.speed_pass import Outcome, Pass
 from benchmarks.speed_table import SCORE_ONLY
-from llm_client.judge_client import ServerGone
-from mlflow_tracking.experiment_plan import questions
-from mlflow_tracking.judge import Question
+from llm_client.caller import ServerGone
+from mlflow_tracking.command.experiment import questions
+from mlflow_tracking.rows.item import Item
 
 # Rows whose common beginning is counted: it gets no shorter after the first few.
 _SHARED_SAMPLE = 20
@@ -78,7 +78,7 @@ def _take_turn(
         tell(f"  {count} without a score: {reason}")
 
 
-def distinct_rows(items: Sequence[Question], count: int) -> list[Question]:
+def distinct_rows(items: Sequence[Item], count: int) -> list[Item]:
     """The items again and again, each with a code that no row of any pass had before.
 
     Not even of an earlier start of this program: the server's cache outlives it.
@@ -90,7 +90,7 @@ def distinct_rows(items: Sequence[Question], count: int) -> list[Question]:
     return [replace(item, question=f"({code}) {item.question}") for item, code in told]
 
 
-def one_pass(bench: Bench, name: str, round_number: int, rows: Sequence[Question]) -> Pass:
+def one_pass(bench: Bench, name: str, round_number: int, rows: Sequence[Item]) -> Pass:
     """Warm up with the first row, then let the contestant have the others; raises NotInstalled."""
     pages = ServerPages(bench.plan.judge_at, bench.plan.api_key)
     _warm_up(bench, name, rows[:1], f"warm-{name}-{round_number}")
@@ -109,7 +109,7 @@ def one_pass(bench: Bench, name: str, round_number: int, rows: Sequence[Question
     )
 
 
-def _warm_up(bench: Bench, name: str, rows: Sequence[Question], label: str) -> None:
+def _warm_up(bench: Bench, name: str, rows: Sequence[Item], label: str) -> None:
     if name in PEERS:  # their process does it
         return
     loops = {"vllm-client": ceiling, "vllm-client-score-only": ceiling_score_only}
@@ -119,7 +119,7 @@ def _warm_up(bench: Bench, name: str, rows: Sequence[Question], label: str) -> N
         _run(bench, name, rows, label)
 
 
-def _run(bench: Bench, name: str, rows: Sequence[Question], label: str) -> Outcome:
+def _run(bench: Bench, name: str, rows: Sequence[Item], label: str) -> Outcome:
     """The contestant's outcome; one that cannot run has no row scored, and the reason."""
     try:
         return CONTESTANTS[name](bench, rows, label)
@@ -132,9 +132,7 @@ def _run(bench: Bench, name: str, rows: Sequence[Question], label: str) -> Outco
     return Outcome(len(rows), 0, 0.0, failures={" ".join(reason.split())[:80]: len(rows)})
 
 
-def _shared_tokens(
-    bench: Bench, name: str, pages: ServerPages, rows: Sequence[Question]
-) -> int | None:
+def _shared_tokens(bench: Bench, name: str, pages: ServerPages, rows: Sequence[Item]) -> int | None:
     """What all rows' prompts begin with, times the rows; None where the prompt is not ours."""
     if name.startswith("stock") or name in PEERS:
         return None

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from math import ceil
 from statistics import median
 
-START, MOST = 32, 512  # in flight, of one client
+AT_FIRST, MOST = 32, 512  # in flight, of one client
 _STEP = 1.5  # times as many
 _GAIN = 1.05  # times as fast, or the step was for nothing: rates differ by less by themselves
 _FULL = 1 / 8  # of what is in flight may wait in a server: less comes and goes with every batch
@@ -32,11 +32,12 @@ class AdaptiveLimit:
 
     def __init__(
         self,
-        start: int = START,
+        start: int = AT_FIRST,
         most: int = MOST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limit, self.most, self.adapts = start, most, start != most
+        self.reached = start  # the largest bound so far
         self._clock = clock
         self._places = asyncio.Semaphore(start)
         self._owed = 0  # places to be closed when their calls end
@@ -46,6 +47,11 @@ class AdaptiveLimit:
         self._held = 0  # windows left; 0: rising
         self._held_rates = list[float]()
         self._refused = False  # and what was in flight then has not ended yet
+
+    @classmethod
+    def of(cls, concurrency: int | None) -> "AdaptiveLimit":
+        """A fixed bound, or (None) one that finds itself."""
+        return cls(concurrency or AT_FIRST, concurrency or MOST)
 
     async def __aenter__(self) -> None:
         await self._places.acquire()
@@ -121,6 +127,7 @@ class AdaptiveLimit:
 
     def _move(self, limit: int) -> None:
         before, self.limit = self.limit, min(max(limit, 1), self.most)
+        self.reached = max(self.reached, self.limit)
         if self.limit < before:
             self._owed += before - self.limit
         more = max(self.limit - before, 0)

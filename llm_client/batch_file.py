@@ -1,7 +1,7 @@
 """How is a judge asked that nobody can reach? Requests as lines of a file, replies as lines of one.
 
 OpenAI's batch format, as `vllm run-batch` reads and writes it. Used by
-`python mlflow_tracking/batch_requests.py`: one client writes down what it is asked, the other
+`python mlflow_tracking/batch_requests.py`: one Caller writes down what it is asked, the other
 answers from what a batch job wrote.
 """
 
@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_client.judge_client import CallFailed, JudgeClient, RetryPolicy
+from llm_client.adaptive_limit import AdaptiveLimit
+from llm_client.caller import CallFailed
 from llm_client.reply import Reply, read_reply
+from llm_client.settings import UserMistake
 
-_NOWHERE = "http://batch.invalid/v1"  # RFC 2606: no such host, ever
+_AT_ONCE = 64  # rows whose replies are looked up together, so that their verdicts share an fsync
 _SHAPES = (LookupError, TypeError, AttributeError, ValueError)
 
 
-class BatchError(Exception):
+class BatchError(UserMistake):
     """A file of results that cannot be used; the message is one line with file and line."""
 
 
@@ -50,24 +52,11 @@ class BatchResult:
     error: str  # why there is no reply
 
 
-class _OfflineClient(JudgeClient):
-    """A client that calls nobody."""
+class BatchRecorder:
+    """A Caller that keeps what it is asked, once each, and answers with an empty reply."""
 
     def __init__(self) -> None:
-        super().__init__(_NOWHERE, "", RetryPolicy(attempts=1))
-
-    async def __aenter__(self) -> "JudgeClient":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        return
-
-
-class RecordingClient(_OfflineClient):
-    """Keeps what it is asked, once each, and answers with an empty reply."""
-
-    def __init__(self) -> None:
-        super().__init__()
+        self.limit = AdaptiveLimit.of(1)
         self.bodies: dict[str, Mapping[str, Any]] = {}
 
     async def chat(self, body: Mapping[str, Any]) -> Reply:
@@ -75,12 +64,16 @@ class RecordingClient(_OfflineClient):
         self.bodies.setdefault(custom_id(body), body)
         return Reply("", "stop", (), 0, 0, 0)
 
+    async def count_tokens(self, model: str, messages: object) -> int:
+        """Nobody is there who could count."""
+        raise CallFailed("a batch file counts no tokens", 501, 1)
 
-class BatchReplies(_OfflineClient):
-    """Answers from a job's results, by custom_id."""
+
+class BatchReplies:
+    """A Caller that answers from a job's results, by custom_id."""
 
     def __init__(self, results: Mapping[str, BatchResult]) -> None:
-        super().__init__()
+        self.limit = AdaptiveLimit.of(_AT_ONCE)
         self._results = results
 
     async def chat(self, body: Mapping[str, Any]) -> Reply:
@@ -91,6 +84,10 @@ class BatchReplies(_OfflineClient):
         if found.reply is None:
             raise CallFailed(f"{found.error} ({found.place})", found.status, 1)
         return found.reply
+
+    async def count_tokens(self, model: str, messages: object) -> int:
+        """Nobody is there who could count."""
+        raise CallFailed("a batch file counts no tokens", 501, 1)
 
 
 def read_results(paths: Iterable[Path]) -> dict[str, BatchResult]:

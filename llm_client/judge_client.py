@@ -13,13 +13,14 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import aiohttp
 
-from llm_client.adaptive_limit import MOST, START, AdaptiveLimit
+from llm_client.adaptive_limit import AdaptiveLimit
+from llm_client.caller import CallFailed, RetryPolicy, ServerGone
 from llm_client.reply import Reply, read_reply
 from llm_client.server_load import ServerLoad, server_load
 from llm_client.server_pool import Server, ServerPool
@@ -34,27 +35,6 @@ _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 15.0
 _GET_TIMEOUT_S = 8.0  # of a question about the server itself, which costs it nothing
 _LOAD_ASKED_EVERY_S = 2.0
 _SILENT_TIMES = 150  # five minutes, in which a server can restart; then it is not vLLM
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """The bounds within which a call is tried again."""
-
-    attempts: int = 6
-    timeout_s: float = 300.0  # of one call
-    wait_for_server_s: float = 300.0
-
-
-class CallFailed(Exception):
-    """A call without a reply. `status`: the HTTP status, 0 for none."""
-
-    def __init__(self, message: str, status: int, attempts: int, timed_out: bool = False) -> None:
-        super().__init__(message)
-        self.status, self.attempts, self.timed_out = status, attempts, timed_out
-
-
-class ServerGone(Exception):
-    """The server could not be reached for longer than the policy waits."""
 
 
 class _Retry(Exception):
@@ -86,7 +66,7 @@ class JudgeClient:
         self.base_url = self._pool.servers[0].base_url
         self.root_url = self._pool.servers[0].root_url
         self._key, self._policy = api_key, policy
-        self.limit = AdaptiveLimit(concurrency or START, concurrency or MOST)
+        self.limit = AdaptiveLimit.of(concurrency)
         self._session: aiohttp.ClientSession | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -125,18 +105,21 @@ class JudgeClient:
         return count
 
     async def get(self, url: str) -> Any:
-        """The JSON at a URL, not tried again; raises CallFailed or aiohttp.ClientError."""
+        """The JSON at a URL, not tried again; raises CallFailed, or ValueError for no JSON."""
         text = await self._get_text(url)
         return json.loads(text) if text.strip() else {}
 
     async def _get_text(self, url: str) -> str:
         assert self._session is not None, "use `async with JudgeClient(...)`"
         limit = aiohttp.ClientTimeout(total=_GET_TIMEOUT_S)
-        async with self._session.get(url, allow_redirects=False, timeout=limit) as response:
-            text = await response.text(errors="replace")
-            if response.status != 200:
-                raise CallFailed(_error_text(text), response.status, 1)
-            return text
+        try:
+            async with self._session.get(url, allow_redirects=False, timeout=limit) as response:
+                text = await response.text(errors="replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise CallFailed(_connection_text(error), 0, 1) from None
+        if response.status != 200:
+            raise CallFailed(_error_text(text), response.status, 1)
+        return text
 
     async def _watch_load(self) -> None:
         """Tell the limit what waits inside the servers, while any of them says it."""
@@ -155,7 +138,7 @@ class JudgeClient:
         """None if it does not tell."""
         try:
             return server_load(await self._get_text(f"{server.root_url}/metrics"))
-        except (aiohttp.ClientError, TimeoutError, CallFailed):
+        except CallFailed:
             return None
 
     async def _post(

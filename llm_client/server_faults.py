@@ -10,7 +10,7 @@ is. Two faults, as the clients show them:
 import json
 from collections.abc import Iterator
 
-START = "bash vllm_server/run_vllm_server.sh"  # as typed in the repository's root
+START_SERVER = "bash vllm_server/run_vllm_server.sh"  # as typed in the repository's root
 
 # What reading a reply raises when it is some other server's: no JSON, or JSON of another shape.
 FOREIGN_REPLY = (ValueError, LookupError, TypeError, AttributeError)
@@ -36,7 +36,7 @@ def no_reply(url: str, error: Exception, seconds: float) -> ServerFault:
         return broken_off(url, _reason(cause))
     return ServerFault(
         f"{url}: no connection ({_reason(cause)}); start the server in the repository's root: "
-        f"{START} (it takes minutes to load a model), or name one that runs: --base-url"
+        f"{START_SERVER} (it takes minutes to load a model), or name one that runs: --base-url"
     )
 
 
@@ -91,11 +91,11 @@ def _remedy(url: str, status: int, reason: str) -> str:
     if status >= 500:
         return f"see the server's output, then: curl {_origin(url)}/health"
     if "chat template" in reason:
-        return f"start the server with one, as this does for base models: {START}"
+        return f"start the server with one, as this does for base models: {START_SERVER}"
     if "context length" in reason or "max_model_len" in reason:
         return (
             "shorten --prompt or lower --max-tokens, or give the server a longer context: "
-            f"{START} --max-model-len ..."
+            f"{START_SERVER} --max-model-len ..."
         )
     if status == 404:
         return f"is the base URL complete? it ends in /v1: --base-url {_origin(url)}/v1"

@@ -33,7 +33,11 @@ NAMES = {
 }
 
 
-class SettingsError(ValueError):
+class UserMistake(Exception):
+    """Input or settings that cannot be used; the message is one line with the remedy."""
+
+
+class SettingsError(UserMistake):
     """A setting that cannot be used; the message is one line and names it."""
 
 

@@ -18,147 +18,174 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import argparse
 import asyncio
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+from llm_client.settings import Settings, load_settings
+from mlflow_tracking.command import flags
+from mlflow_tracking.command.console import say, warn
+from mlflow_tracking.command.flags import CallFlags, JudgeFlags, RowFlags, RunFlags, take
+from mlflow_tracking.command.frame import run_command
 
-from llm_client.batch_file import (
-    BatchError,
-    BatchReplies,
-    BatchResult,
-    RecordingClient,
-    read_results,
-    request_line,
-)
-from llm_client.judge_client import JudgeClient, RetryPolicy
-from llm_client.settings import Settings, SettingsError, load_settings
-from mlflow_tracking.batch_flags import parse_arguments
-from mlflow_tracking.console import say, warn
-from mlflow_tracking.custom_metrics import JudgeConnection
-from mlflow_tracking.experiment_plan import Plan, questions, wanted_judge
-from mlflow_tracking.experiment_run import begin_run, judge_and_record
-from mlflow_tracking.journal import Journal, JournalError
-from mlflow_tracking.judge import Judge, Question
-from mlflow_tracking.judge_settings import JudgeSettings
-from mlflow_tracking.mlflow_run import Tracking, TrackingError
-from mlflow_tracking.preflight import Findings
-from mlflow_tracking.rows import DataError, DataSet, load_rows
-from mlflow_tracking.verdict_format import PromptError
+if TYPE_CHECKING:
+    from mlflow_tracking.command.experiment import Experiment
+    from mlflow_tracking.judge.settings import JudgeSettings
+    from mlflow_tracking.rows.item import DataSet, Item
 
-_MISTAKES = (SettingsError, PromptError, DataError, BatchError, JournalError, TrackingError)
-_AT_ONCE = 64  # rows whose replies are looked up together, so that their verdicts share an fsync
+Requests = Mapping[str, Mapping[str, Any]]  # bodies by custom_id
 
 
 @dataclass(frozen=True)
-class BatchConnection(JudgeConnection):
-    """A judge who answered already."""
+class BatchFlags:
+    """The command line after `export` or `import`; what makes a request is the same for both."""
 
-    results: Mapping[str, BatchResult] = field(default_factory=dict)
-
-    def client(self) -> JudgeClient:
-        """A client that looks replies up."""
-        return BatchReplies(self.results)
-
-
-@dataclass(frozen=True)
-class BatchPlan(Plan):
-    """A plan whose replies are there."""
-
-    results: Mapping[str, BatchResult] = field(default_factory=dict)
-
-    def connection(self, journal: Journal) -> JudgeConnection:
-        """The judge, with a journal for its verdicts."""
-        settings = self.findings.settings
-        return BatchConnection(
-            self.judge_at, "", settings, journal, _AT_ONCE, self.policy, self.results
-        )
-
-    def params(self) -> dict[str, Any]:
-        """As of a run with a server, without what only a server has."""
-        return super().params() | {"base_url": self.judge_at, "concurrency": "batch"}
+    rows: RowFlags
+    judge: JudgeFlags
+    run: RunFlags
+    output: Path | None = None  # of export
+    except_: Sequence[Path] = ()
+    results: Sequence[Path] = ()  # of import
 
 
 def main() -> int:
     """Export or import; returns the exit code."""
     action = sys.argv[1] if len(sys.argv) > 1 else ""
-    if action not in ("export", "import"):
-        told = action in ("-h", "--help")
-        (say if told else warn)(
-            str(__doc__).strip() if told else "batch_requests: export or import?"
-        )
-        return 0 if told else 2
-    command = f"batch_requests {action}"
-    try:
-        settings = load_settings()
-        arguments = parse_arguments(action, __doc__, settings, sys.argv[2:])
-        judge = wanted_judge(arguments)
-        data = load_rows(arguments.data, arguments.encoding, arguments.limit)
-        requests = asyncio.run(record_requests(judge, questions(data)))
-        if action == "export":
-            return _export(arguments, requests)
-        run = begin_run(_plan(arguments, settings, judge, data, requests), command)
-    except _MISTAKES as mistake:
-        warn(f"{command}: {mistake}")
-        return 2
-    return judge_and_record(run)
+    if action in ("export", "import"):
+        return run_command(f"batch_requests {action}", lambda: export_or_import(action))
+    if action in ("-h", "--help"):
+        say(str(__doc__).strip())
+        return 0
+    warn("batch_requests: export or import?")
+    return 2
 
 
-async def record_requests(
-    settings: JudgeSettings, items: list[Question]
-) -> Mapping[str, Mapping[str, Any]]:
-    """The bodies that judging `items` sends, by custom_id: the judge is asked, and writes down."""
-    client = RecordingClient()
-    judge = Judge(client, settings)
+def export_or_import(action: str) -> int:
+    """Have the judge's requests written down, then write the file or read the replies."""
+    settings = load_settings()
+    given = read_flags(action, settings, sys.argv[2:])
+    # Only now, or a typo in a flag would be told after the seconds that this takes.
+    from mlflow_tracking.command.experiment import wanted_judge
+    from mlflow_tracking.rows.row_files import load_rows
+
+    judge = wanted_judge(given.judge)
+    data = load_rows(given.rows.data, given.rows.encoding, given.rows.limit)
+    requests = asyncio.run(record_requests(judge, data.items))
+    if action == "export":
+        return export(given, requests)
+    return record(import_replies(given, settings, judge, data, requests))
+
+
+async def record_requests(settings: "JudgeSettings", items: Sequence["Item"]) -> Requests:
+    """The bodies that judging `items` sends: the judge is asked, and they are written down."""
+    from llm_client.batch_file import BatchRecorder
+    from mlflow_tracking.judge.judge import Judge
+
+    recorder = BatchRecorder()
+    judge = Judge(recorder, settings)
     for item in items:
         await judge.judge(item)
-    return client.bodies
+    return recorder.bodies
 
 
-def _export(arguments: argparse.Namespace, requests: Mapping[str, Mapping[str, Any]]) -> int:
-    answered = read_results(arguments.except_) if arguments.except_ else {}
+def export(given: BatchFlags, requests: Requests) -> int:
+    """Write the requests that have no reply yet."""
+    from llm_client.batch_file import BatchError, read_results, request_line
+
+    assert given.output is not None, "export has --output"
+    answered = read_results(given.except_) if given.except_ else {}
     left = [
         body
         for name, body in requests.items()
         if name not in answered or answered[name].reply is None
     ]
     try:
-        with arguments.output.open("w", encoding="utf-8", newline="\n") as file:
+        with given.output.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(request_line(body) for body in left)
     except OSError as error:
-        raise BatchError(f"--output {arguments.output}: {error.strerror}") from None
-    say(f"{len(left)} requests of {len(requests)} in {arguments.output}")
+        raise BatchError(f"--output {given.output}: {error.strerror}") from None
+    say(f"{len(left)} requests of {len(requests)} in {given.output}")
     return 0
 
 
-def _plan(
-    arguments: argparse.Namespace,
+def import_replies(
+    given: BatchFlags,
     settings: Settings,
-    judge: JudgeSettings,
-    data: DataSet,
-    requests: Mapping[str, object],
-) -> BatchPlan:
-    results = read_results(arguments.results)
+    judge: "JudgeSettings",
+    data: "DataSet",
+    requests: Requests,
+) -> "Experiment":
+    """An experiment whose replies are there; raises BatchError for those to other requests."""
+    from llm_client.batch_file import BatchError, read_results
+    from mlflow_tracking.command.experiment import Experiment
+    from mlflow_tracking.judge.preflight import CheckedJudge
+
+    results = read_results(given.results)
     for name, result in results.items():
         if name not in requests:
             raise BatchError(
                 f"{result.place}: replies to {name}, which this data, prompt, model and flags do "
                 "not ask; give them as at the export"
             )
-    return BatchPlan(
-        arguments,
-        data,
-        Findings(judge, "", (), ()),
-        "batch file " + ", ".join(path.name for path in arguments.results),
-        "",
-        RetryPolicy(attempts=1),
-        Tracking(settings.tracking_uri, arguments.experiment_name),
-        results=results,
-    )
+    files = "batch file " + ", ".join(path.name for path in given.results)
+    checked = CheckedJudge(judge, "", (), ())
+    calls, limit = CallFlags(files, retries=0), given.rows.limit
+    experiment = Experiment(data, limit, checked, calls, "", given.run, settings.tracking_uri)
+    return replace(experiment, more_params={"concurrency": "batch"}, replies=results)
+
+
+def record(experiment: "Experiment") -> int:
+    """Read the replies as run_experiment.py reads a server's, into the same run."""
+    import mlflow
+
+    from mlflow_tracking.command.recorded_run import recorded_run
+    from mlflow_tracking.custom_metrics import make_judge_metrics
+
+    with recorded_run("batch_requests import", experiment) as run:
+        verdicts = run.judge_rows()
+        if run.complete:
+            metrics = make_judge_metrics(run.judge)
+            mlflow.evaluate(data=run.dataset, extra_metrics=metrics, evaluators="default")
+        run.record(verdicts)
+    return run.exit_code
+
+
+def read_flags(action: str, settings: Settings, words: Sequence[str]) -> BatchFlags:
+    """The command line; every default is shown by --help."""
+    parser = flags.FlagParser(f"batch_requests {action}", __doc__)
+    parser.prog += f" {action}"
+    add = parser.add
+    add("--data", "rows with inputs,predictions[,targets]", type=Path, required=True)
+    flags.add_reading_flags(parser)
+    flags.add_prompt_flag(parser)
+    flags.add_judge_flags(parser)
+    flags.add_server_flag(parser, settings)
+    flags.add_scoring_flags(parser)
+    if action == "export":
+        add("--output", "the batch file to write", type=Path, required=True)
+        add(
+            "--except",
+            "results that are there: what they answer is left out",
+            type=Path,
+            nargs="+",
+            default=(),
+            dest="except_",
+        )
+    else:
+        add("--results", "what the job wrote", type=Path, nargs="+", required=True)
+        flags.add_recording_flags(parser, settings)
+    given = parser.parse_args(words)
+    if not given.model:
+        parser.error("--model: the judge's name in the batch job; there is no server to tell it")
+    if given.explain_below:
+        parser.error("--explain-below asks again when the score is known, which a file cannot")
+    if given.on_too_long == "truncate":
+        parser.error("--on-too-long truncate asks the server to count, and there is none")
+    groups = {"rows": RowFlags, "judge": JudgeFlags, "run": RunFlags}
+    values = {name: take(group, given) for name, group in groups.items()}
+    own = ("output", "except_", "results")
+    return BatchFlags(**values, **{n: v for n, v in vars(given).items() if n in own})
 
 
 if __name__ == "__main__":

@@ -10,35 +10,25 @@ with a bootstrap interval and the rows that moved most, and logs a plot to both 
 Exit codes: 0 compared; 2 a run that is not there, or nothing that both judged.
 """
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import argparse
-import os
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+from llm_client.settings import load_settings
+from mlflow_tracking.command.console import say, shorten
+from mlflow_tracking.command.flags import FlagParser, natural
+from mlflow_tracking.command.frame import run_command
+from mlflow_tracking.rows.item import ANSWER, QUESTION
 
-import mlflow
-import pandas as pd
-from mlflow import MlflowClient
-
-from llm_client.settings import SettingsError, load_settings
-from mlflow_tracking.block_results import OutputError, ResultFolder
-from mlflow_tracking.bootstrap import mean_interval
-from mlflow_tracking.console import say, shorten, warn
-from mlflow_tracking.mlflow_run import (
-    RESULTS_AT,
-    RESULTS_TABLE,
-    Tracking,
-    TrackingError,
-    mlflow_errors,
-)
-from mlflow_tracking.plots import comparison
-from mlflow_tracking.rows import ANSWER, QUESTION
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -56,45 +46,63 @@ class JudgedRun:
         return f"{self.name} ({self.judge}, {self.prompt}, {self.data})"
 
 
+@dataclass(frozen=True)
+class ComparisonFlags:
+    """The command line."""
+
+    run_a: str
+    run_b: str
+    moved: int
+
+
 def main() -> int:
     """Compare, print, log; returns the exit code."""
-    arguments = _parse_arguments()
-    try:
-        tracking = Tracking(load_settings().tracking_uri, "")
-        if arguments.run_a == arguments.run_b:
-            raise TrackingError(f"run {arguments.run_a}: the two are the same run")
-        with mlflow_errors(tracking):
-            mlflow.set_tracking_uri(tracking.uri)
-            first, second = _load(arguments.run_a), _load(arguments.run_b)
-            pairs, keys = pair_rows(first.rows, second.rows)
-            if pairs.empty:
-                raise TrackingError(
-                    f"runs {first.run_id} and {second.run_id}: no question that both judged"
-                )
-            _report(first, second, pairs, keys, arguments.moved)
-            _log_plot(first, second, pairs)
-    except (SettingsError, TrackingError) as mistake:
-        warn(f"compare_runs: {mistake}")
-        return 2
+    return run_command("compare_runs", compare)
+
+
+def compare() -> int:
+    """Read both runs back, pair their rows, print what differs and log a plot of it."""
+    given = read_flags()
+    settings = load_settings()
+    # Only now, or a typo in a flag would be told after the two seconds that this takes.
+    import mlflow
+
+    from mlflow_tracking.recording.run import Tracking, TrackingError, mlflow_errors
+
+    if given.run_a == given.run_b:
+        raise TrackingError(f"run {given.run_a}: the two are the same run")
+    with mlflow_errors(Tracking(settings.tracking_uri, "")):
+        mlflow.set_tracking_uri(settings.tracking_uri)
+        first, second = _load(given.run_a), _load(given.run_b)
+        pairs, keys = pair_rows(first.rows, second.rows)
+        if pairs.empty:
+            raise TrackingError(
+                f"runs {first.run_id} and {second.run_id}: no question that both judged"
+            )
+        _report(first, second, pairs, keys, given.moved)
+        _log_plot(first, second, pairs)
     return 0
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run_a", metavar="RUN_A", help="the id of the run to compare with")
-    parser.add_argument("run_b", metavar="RUN_B", help="the id of the run that is compared")
-    parser.add_argument(
-        "--moved", type=int, default=10, metavar="N", help="rows to list (default: 10)"
-    )
-    return parser.parse_args()
+def read_flags() -> ComparisonFlags:
+    """The command line; every default is shown by --help."""
+    parser = FlagParser("compare_runs", __doc__)
+    parser.add("run_a", "the id of the run to compare with", metavar="RUN_A")
+    parser.add("run_b", "the id of the run that is compared", metavar="RUN_B")
+    parser.add("--moved", "rows to list", type=natural, default=10, metavar="N")
+    return ComparisonFlags(**vars(parser.parse_args()))
 
 
 def _load(run_id: str) -> JudgedRun:
     """Read the run's table; raises TrackingError if there is none."""
+    import mlflow
+    import pandas as pd
+
+    from mlflow_tracking.recording.results import RESULTS_AT, RESULTS_TABLE
+    from mlflow_tracking.recording.run import TrackingError
+
     try:
-        run = MlflowClient().get_run(run_id)
+        run = mlflow.MlflowClient().get_run(run_id)
     except mlflow.MlflowException:
         raise TrackingError(
             f"run {run_id}: not in {mlflow.get_tracking_uri()}; run_experiment.py prints the ids"
@@ -125,8 +133,12 @@ def _read_results(run_id: str, location: str) -> pd.DataFrame:
 
     Raises TrackingError where the files are not within reach.
     """
+    from mlflow_tracking.cluster.verdict_files import OutputError, VerdictFolder
+    from mlflow_tracking.recording.run import TrackingError
+
     try:
-        return ResultFolder(location).scores()
+        scores: pd.DataFrame = VerdictFolder(location).scores()
+        return scores
     except (OSError, OutputError):
         raise TrackingError(
             f"run {run_id}: its rows are in {location or 'another place'}, which cannot be read "
@@ -156,6 +168,8 @@ def _merge(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.Dat
 def _report(
     first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame, keys: list[str], moved: int
 ) -> None:
+    from mlflow_tracking.stats.estimate import mean_interval
+
     difference = (pairs["score_b"] - pairs["score_a"]).tolist()
     mean = sum(difference) / len(difference)
     interval = mean_interval(difference)
@@ -181,6 +195,10 @@ def _report(
 
 
 def _log_plot(first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame) -> None:
+    from mlflow import MlflowClient
+
+    from mlflow_tracking.recording.plots import comparison
+
     counts = Counter(zip(pairs["score_a"].tolist(), pairs["score_b"].tolist(), strict=True))
     figure = comparison(counts, f"A: {first.name}", f"B: {second.name}")
     file = f"comparisons/{first.run_id[:8]}_{second.run_id[:8]}.png"

@@ -11,27 +11,29 @@ metrics with MLflow's `make_genai_metric`, which records what the judge was, and
 import asyncio
 import inspect
 import logging
+import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from math import ceil
+from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.metrics import MetricValue
 from mlflow.metrics.genai import make_genai_metric
 from mlflow.models import EvaluationMetric
 
-from llm_client.adaptive_limit import START
-from llm_client.judge_client import JudgeClient, RetryPolicy
+from llm_client.adaptive_limit import AT_FIRST
 from llm_client.settings import split_base_urls
-from mlflow_tracking.journal import Journal
-from mlflow_tracking.judge import Judge, Question
-from mlflow_tracking.judge_prompt import JudgePrompt
-from mlflow_tracking.judge_settings import JudgeSettings
-from mlflow_tracking.judging import judge_all
-from mlflow_tracking.verdict import Verdict
+from mlflow_tracking.judge.judge import Judge
+from mlflow_tracking.judge.judging import JudgeConnection, OnVerdict, judge_all
+from mlflow_tracking.judge.prompt import JudgePrompt
+from mlflow_tracking.judge.verdict import Score, Status, Verdict
+from mlflow_tracking.rows.item import Item
 
 METRIC_NAME = "llm_judge_accuracy"
 METRIC_VERSION = "v1"
@@ -40,55 +42,36 @@ AGGREGATIONS = ("mean", "median", "variance", "p90")
 Scorer = Callable[..., MetricValue]
 
 
-@dataclass(frozen=True)
-class JudgeConnection:
-    """Where the judge is, who it is, and how hard it may be asked."""
-
-    base_url: str  # of several servers: separated by commas
-    api_key: str
-    settings: JudgeSettings
-    journal: Journal
-    concurrency: int | None = None  # rows in flight; None: as many as make it faster
-    policy: RetryPolicy = RetryPolicy()
-
-    def client(self) -> JudgeClient:
-        """A client for the judge's servers, to be used with `async with`."""
-        return JudgeClient(self.base_url, self.api_key, self.policy, self.concurrency)
-
-
 def evaluate_with_llm_judge(
     predictions: Sequence[str],
     inputs: Sequence[str],
     targets: Sequence[str] | None = None,
     *,
     judge: JudgeConnection,
-    on_verdict: Callable[[Verdict, int], None] | None = None,
+    on_verdict: OnVerdict | None = None,
 ) -> list[Verdict]:
     """Have the judge score each prediction as an answer to its input, 1-5 with a justification.
 
     `targets` are reference answers, '' for none. Every row gets a Verdict: a score and a
     justification, or a status and a reason. Equal rows are judged once, rows that the journal has
-    a score for are not judged again. Raises ServerGone when the server stays away and
-    JournalError when the disk does not take a verdict; what was judged is in the journal then.
+    a score for are not judged again. `on_verdict` is told each verdict as it comes, and the
+    indices of its rows. Raises ServerGone when the server stays away and JournalError when the disk
+    does not take a verdict; what was judged is in the journal then.
     """
     references = targets if targets is not None else [""] * len(predictions)
     items = [
-        Question(question, answer, reference)
+        Item(question, answer, reference)
         for question, answer, reference in zip(inputs, predictions, references, strict=True)
     ]
     return asyncio.run(_judge(items, judge, on_verdict))
 
 
 async def _judge(
-    items: Sequence[Question],
-    connection: JudgeConnection,
-    on_verdict: Callable[[Verdict, int], None] | None,
+    items: Sequence[Item], connection: JudgeConnection, on_verdict: OnVerdict | None
 ) -> list[Verdict]:
-    async with connection.client() as client:
-        judge = Judge(client, connection.settings)
-        journal = connection.journal
-        await judge_all(items, judge, journal, on_verdict=on_verdict)
-        return [journal.verdicts[judge.key(item)] for item in items]
+    async with connection.caller() as caller:
+        judge = Judge(caller, connection.settings)
+        return await judge_all(items, judge, connection.journal, on_verdict=on_verdict)
 
 
 def make_judge_metrics(judge: JudgeConnection) -> list[EvaluationMetric]:
@@ -140,7 +123,7 @@ def make_stock_metric(judge: JudgeConnection, name: str = METRIC_NAME) -> Evalua
             },
             aggregations=list(AGGREGATIONS),
             greater_is_better=True,
-            max_workers=judge.concurrency or START,
+            max_workers=judge.concurrency or AT_FIRST,
             # The full address: with .../v1 alone every row is a 404 and the run ends 'well'.
             proxy_url=f"{split_base_urls(judge.base_url)[0]}/chat/completions",
             metric_metadata={
@@ -159,7 +142,9 @@ def _scorer(judge: JudgeConnection, label: str, declared: Callable[..., MetricVa
         targets = list(context[0]) if context else None
         verdicts = evaluate_with_llm_judge(list(predictions), list(inputs), targets, judge=judge)
         values = [v.scores[label].value if label in v.scores else None for v in verdicts]
-        return MetricValue(values, [_text(v) for v in verdicts], aggregate(values))
+        return MetricValue(
+            values, [_text(v) for v in verdicts], aggregate(Counter(v for v in values if v))
+        )
 
     # MLflow reads from the signature which columns to pass.
     score.__signature__ = inspect.signature(declared)  # type: ignore[attr-defined]
@@ -171,17 +156,39 @@ def _text(verdict: Verdict) -> str:
     return verdict.justification if verdict.scores else f"[{verdict.status}] {verdict.reason}"
 
 
-def aggregate(values: Sequence[int | None]) -> dict[str, float]:
-    """Mean, median, variance (population) and 90th percentile of the scores there are."""
-    scores = [value for value in values if value is not None]
-    if not scores:
+def aggregate(counts: Mapping[int, int]) -> dict[str, float]:
+    """Mean, median, variance (population) and 90th percentile of scores, by how often each came."""
+    total = sum(counts.values())
+    if not total:
         return {}
-    return {
-        "mean": float(np.mean(scores)),
-        "median": float(np.median(scores)),
-        "variance": float(np.var(scores)),
-        "p90": float(np.percentile(scores, 90)),
-    }
+    mean = sum(value * count for value, count in counts.items()) / total
+    spread = sum(count * (value - mean) ** 2 for value, count in counts.items()) / total
+    median, p90 = (percentile(counts, share) for share in (50, 90))
+    return {"mean": mean, "median": median, "variance": spread, "p90": p90}
+
+
+def percentile(counts: Mapping[Any, int], share: float) -> float:
+    """The value below which `share` percent lie, between two values as numpy.percentile has it."""
+    values = sorted(counts)
+    ends = np.cumsum([counts[value] for value in values])
+    place = share / 100 * (ends[-1] - 1)
+    low, high = (values[np.searchsorted(ends, at, "right")] for at in (int(place), ceil(place)))
+    return float(low + (high - low) * (place - int(place)))
+
+
+def evaluate_stock(dataset: Any, judge: JudgeConnection) -> list[Verdict | None]:
+    """Have MLflow's own scorer do it all, as the baseline; it knows no statuses."""
+    os.environ["OPENAI_API_KEY"] = judge.api_key or "EMPTY"  # the scorer takes it from nowhere else
+    metric = make_stock_metric(judge)
+    result = mlflow.evaluate(data=dataset, extra_metrics=[metric], evaluators="default")
+    table: pd.DataFrame = result.tables["eval_results_table"]
+    name, label = f"{METRIC_NAME}/{METRIC_VERSION}", judge.settings.prompt.format.overall
+    return [
+        Verdict(Status.UNPARSABLE, str(text))
+        if pd.isna(score)
+        else Verdict(Status.OK, scores={label: Score(int(score))}, justification=str(text))
+        for score, text in zip(table[f"{name}/score"], table[f"{name}/justification"], strict=True)
+    ]
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from llm_client.settings import load_settings
-from tests.tiny_model import make_tiny_opt
-from tests.vllm_process import JudgeServer, VllmProcess, one_core
+from tests.support.tiny_model import make_tiny_opt
+from tests.support.vllm_process import JudgeServer, VllmProcess, one_core
 from vllm_server.port_owner import get
 
 KEY = "test-key"

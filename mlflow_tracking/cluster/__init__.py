@@ -1,0 +1,1 @@
+"""How is more judged than one machine holds? On Ray Data."""

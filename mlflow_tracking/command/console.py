@@ -1,0 +1,103 @@
+"""What does the user see in the terminal? The progress bar, the table of verdicts, the summary.
+
+Printed by `python mlflow_tracking/run_experiment.py`: results on stdout, progress on stderr.
+"""
+
+import shutil
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from tqdm import tqdm
+
+from mlflow_tracking.judge.verdict import FAILURES, Verdict
+from mlflow_tracking.rows.item import DataSet
+
+MEAN = "llm_judge_accuracy/v1/mean"  # as custom_metrics.py names it, which takes long to import
+_TABLE_ROWS = 50  # more than that is for the table in MLflow
+
+
+def say(text: str = "") -> None:
+    """A line of the result."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """A line about progress or a problem."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+class Progress:
+    """A progress bar over rows, with how many have no verdict."""
+
+    def __init__(self, total: int) -> None:
+        self._bar = tqdm(total=total, unit="row", desc="judging", file=sys.stderr, smoothing=0.1)
+        self._failed = 0
+
+    def count(self, rows: int, failed: int) -> None:
+        """Count rows, of which `failed` have no verdict."""
+        self._bar.update(rows)
+        if failed:
+            self._failed += failed
+            self._bar.set_postfix_str(f"{self._failed} without a verdict")
+
+    def close(self) -> None:
+        """Leave the bar as it is and go to the next line."""
+        self._bar.close()
+
+
+def print_table(data: DataSet, verdicts: Sequence[Verdict | None]) -> None:
+    """Row, score and shortened justification of each row, the first ones of many."""
+    width = max(60, shutil.get_terminal_size((100, 24)).columns) - 16
+    say(f"{'row':>5}  {'score':>5}  justification")
+    for row, verdict in list(zip(data.rows, verdicts, strict=True))[:_TABLE_ROWS]:
+        score = str(verdict.overall.value) if verdict and verdict.overall else "-"
+        say(f"{row.number:>5}  {score:>5}  {shorten(_note(verdict), width)}")
+    if len(verdicts) > _TABLE_ROWS:
+        say(f"       … and {len(verdicts) - _TABLE_ROWS} more rows, all in MLflow's table")
+
+
+def _note(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "[not judged]"
+    if verdict.failed:
+        return f"[{verdict.status}] {verdict.reason}"
+    flag = "[suspected manipulation] " if verdict.suspected_manipulation else ""
+    return flag + verdict.justification
+
+
+def print_summary(metrics: Mapping[str, float]) -> None:
+    """The mean, its bounds, and how many rows have no verdict and why."""
+    total, scored = (int(metrics[f"llm_judge/rows_{name}"]) for name in ("total", "scored"))
+    say()
+    if scored:
+        expected = metrics.get("llm_judge/expected_score_mean")
+        beside = f", expected score {expected:.2f}" if expected is not None else ""
+        say(f"mean score   {metrics[MEAN]:.2f} over {scored} of {total} rows{beside}")
+    else:
+        say(f"mean score   none: not one of {total} rows has a verdict")
+    if scored < total:
+        reasons = ("not_judged", *map(str, FAILURES))
+        counts = {name: int(metrics.get(f"llm_judge/rows_{name}", 0)) for name in reasons}
+        parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        say(f"no verdict   {total - scored} rows: {parts}")
+        low, high = (metrics[f"llm_judge/mean_if_failed_are_{score}"] for score in (1, 5))
+        say(f"bounds       {low:.2f} to {high:.2f}, if those rows were all 1s or all 5s")
+    flagged = int(metrics.get("llm_judge/rows_suspected_manipulation", 0))
+    if flagged:
+        say(f"flagged      {flagged} answers speak to the judge; see suspected_manipulation")
+
+
+def shorten(text: str, width: int) -> str:
+    """One line of at most `width` terminal cells, without control characters."""
+    clean = "".join(sign if sign.isprintable() else " " for sign in " ".join(text.split()))
+    cells = 0
+    kept: list[str] = []
+    for sign in clean:
+        cells += 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+        if cells > width - 1:
+            return "".join(kept).rstrip() + "…"
+        kept.append(sign)
+    return clean

@@ -1,0 +1,1 @@
+"""What may an answer's text not do to the judge?"""

@@ -1,0 +1,166 @@
+"""What was judged already? Every verdict on disk before it counts, so that no fault loses one.
+
+    python mlflow_tracking/run_experiment.py --journal-dir /data/journals
+    python mlflow_tracking/run_experiment.py --resume last
+
+One file a run, `<run id>.jsonl`: a header that says what is judged by whom, then a verdict a line.
+A line is appended and synced to the disk, many at a time where many are waiting.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_client.settings import UserMistake
+from mlflow_tracking.judge.verdict import Verdict, verdict_line
+
+
+class JournalError(UserMistake):
+    """A journal that cannot be used; the message is one line with the file and the remedy."""
+
+
+class JournalInUse(JournalError):
+    """Another process has the journal open."""
+
+
+class Journal:
+    """The verdicts of one run, by key; the last line of a key counts."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        """Open or create the file; raises JournalError if it is in use or not this run's."""
+        self.path = path
+        self.header = dict(header)
+        self.verdicts: dict[str, Verdict] = {}
+        self.fresh: set[str] = set()  # keys judged by this process, failed ones included
+        self._waiting: list[tuple[str, Verdict, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b", buffering=0)  # a buffer would keep what the disk refused
+            try:
+                self._lock()
+                self._load()
+            except BaseException:
+                self.close()  # or the lock would live as long as the traceback
+                raise
+        except OSError as error:
+            raise JournalError(
+                f"{path}: {error.strerror}; name a folder with --journal-dir"
+            ) from None
+
+    def settled(self, key: str) -> Verdict | None:
+        """The verdict on disk, unless it is a failure of an earlier process."""
+        verdict = self.verdicts.get(key)
+        return None if verdict and verdict.failed and key not in self.fresh else verdict
+
+    async def add(self, key: str, verdict: Verdict) -> None:
+        """Put the verdict on disk; it is there when this returns. Raises JournalError."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key, verdict, done))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_waiting())
+        await asyncio.shield(done)
+
+    async def flush(self) -> None:
+        """Wait until what was added is on disk, for a run that is being stopped."""
+        if self._writer is not None:
+            await self._writer
+
+    async def _write_waiting(self) -> None:
+        """Write all that waits with one fsync, again and again until nothing waits."""
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            fault: Exception | None = None
+            try:
+                lines = (verdict_line(key, verdict) + "\n" for key, verdict, _ in batch)
+                data = "".join(lines).encode("utf-8", "backslashreplace")
+                await asyncio.to_thread(self._append, data)
+            except OSError as error:
+                fault = JournalError(
+                    f"{self.path}: {error.strerror}; what is judged so far is kept"
+                )
+            except Exception as error:  # or those who wait would wait for ever
+                fault = error
+            for key, verdict, done in batch:
+                if fault is None:
+                    self.verdicts[key] = verdict
+                    self.fresh.add(key)
+                if done.cancelled():
+                    continue
+                if fault is None:
+                    done.set_result(None)
+                    continue
+                done.set_exception(fault)
+                done.exception()  # seen: nobody asks for a cancelled task's
+
+    def close(self) -> None:
+        """Let the file go, for another process to use."""
+        self._file.close()
+
+    def _append(self, data: bytes) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            os.ftruncate(self._file.fileno(), size)  # no half lines from a full disk
+            raise
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalInUse(f"{self.path}: another process is judging this run") from None
+
+    def _load(self) -> None:
+        self._file.seek(0)
+        data = self._file.read()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):  # a torn last line: the process died while it wrote
+            os.ftruncate(self._file.fileno(), whole)
+        lines = list(read_lines(data[:whole]))
+        if not lines:
+            header = json.dumps({"header": self.header}, ensure_ascii=False) + "\n"
+            os.ftruncate(self._file.fileno(), 0)
+            self._append(header.encode())
+            return
+        old = lines[0].get("header")
+        self._check_header(old if isinstance(old, dict) else {})
+        for line in lines[1:]:
+            try:
+                key = line.pop("key")
+                self.verdicts[key] = Verdict.from_json(line)
+            except (KeyError, TypeError, ValueError):
+                continue  # judged again, which loses nothing
+
+    def _check_header(self, old: Mapping[str, Any]) -> None:
+        if changed := changed_names(old, self.header):
+            raise JournalError(
+                f"{self.path}: cannot resume, changed since: {changed}; restore it, or start a "
+                "new run without --resume"
+            )
+
+
+def changed_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What of a header is not as it was, with its old values; '' if all is the same."""
+    changed = [name for name, value in new.items() if old.get(name) != value]
+    # 'judge' is a hash of everything: it is worth a word only if nothing else says what.
+    changed = [name for name in changed if name != "judge"] or changed
+    return ", ".join(f"{name} (was {old.get(name)!r})" for name in changed)
+
+
+def read_lines(data: bytes) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a journal's bytes; lines that are none are passed over."""
+    for line in data.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value

@@ -1,0 +1,167 @@
+"""How is one row judged? Renders the prompt, calls the judge, reads its verdict.
+
+Used by `python mlflow_tracking/run_experiment.py`; `evaluate_with_llm_judge` of custom_metrics.py
+is the way in.
+"""
+
+import time
+from dataclasses import replace
+
+from llm_client.caller import Caller, CallFailed
+from mlflow_tracking.defence.manipulation import find_spans, leave_out
+from mlflow_tracking.judge.call import explain_body, read_explanation, read_verdict, request_body
+from mlflow_tracking.judge.settings import JudgeSettings
+from mlflow_tracking.judge.verdict import Status, Verdict
+from mlflow_tracking.rows.item import Item
+
+Messages = list[dict[str, str]]
+
+_NO_SUCH_ROUTE = {404, 405, 501}
+
+
+class Judge:
+    """One judge model behind one caller."""
+
+    def __init__(self, caller: Caller, settings: JudgeSettings) -> None:
+        self.caller, self.settings = caller, settings
+        self._rendered: tuple[Item, Messages] | None = None
+
+    async def judge(self, item: Item) -> Verdict:
+        """The verdict on `item`; any fault but ServerGone is the verdict's status."""
+        if not item.question.strip() or not item.answer.strip():
+            missing = "question" if not item.question.strip() else "answer"
+            return Verdict(Status.EMPTY_INPUT, f"the row has no {missing}")
+        try:
+            fitted = await self._fit(item)
+            if isinstance(fitted, Verdict):
+                return fitted
+            verdict = await self._judge_checked(fitted)
+        except CallFailed as failure:
+            return _failed_call(failure)
+        if fitted is item:
+            return verdict
+        shown = verdict.judged_answer or fitted.answer
+        cut = f"the answer's {len(item.answer)} characters do not fit, its middle was cut"
+        reason = "; ".join(text for text in (cut, verdict.reason) if text)
+        return replace(verdict, answer_truncated=True, judged_answer=shown, reason=reason)
+
+    async def _judge_checked(self, item: Item) -> Verdict:
+        """Judge; text that speaks to the judge is left out and can only lower the score."""
+        spans = find_spans(item.answer) if self.settings.check_manipulation else []
+        verdict = await self._call(item)
+        if not spans:
+            return verdict
+        texts = tuple(item.answer[start:end] for start, end in spans)
+        shown = leave_out(item.answer, spans)
+        try:
+            clean = await self._call(replace(item, answer=shown))
+        except CallFailed as failure:  # the row stays flagged, and no score is left unchecked
+            clean = _failed_call(failure)
+        with_span = verdict.overall.value if verdict.overall else None
+        lower = clean if _value(clean) <= _value(verdict) or verdict.failed else verdict
+        return replace(
+            _sum_cost(lower, verdict, clean),
+            suspected_manipulation=texts,
+            score_with_span=with_span,
+            judged_answer=shown if lower is clean else "",
+        )
+
+    async def _call(self, item: Item) -> Verdict:
+        messages = self._messages(item)
+        reply = await self.caller.chat(request_body(self.settings, messages))
+        verdict = read_verdict(reply, self.settings, item.answer)
+        below = self.settings.explain_below
+        if below is None or verdict.overall is None or verdict.overall.value >= below:
+            return verdict
+        try:
+            more = await self.caller.chat(
+                explain_body(self.settings, messages, verdict.overall.value)
+            )
+        except CallFailed as failure:  # the score stands without it
+            reason = f"no justification: {failure}"
+            return replace(_sum_cost(verdict, verdict, _failed_call(failure)), reason=reason)
+        explained = read_explanation(more, verdict, self.settings, item.answer)
+        return _sum_cost(explained, verdict, explained)
+
+    def _messages(self, item: Item) -> Messages:
+        if self._rendered is None or self._rendered[0] is not item:  # asked for twice in a row
+            self._rendered = item, self.settings.messages(item)
+        return self._rendered[1]
+
+    async def _fit(self, item: Item) -> Item | Verdict:
+        """The row as it fits the judge's context, or its verdict `too_long`."""
+        limit = self.settings.context_length
+        if limit is None:
+            return item
+        room = limit - self.settings.reply_tokens
+        if _surely_fits(self._messages(item), room):
+            return item
+        try:
+            tokens = await self.caller.count_tokens(self.settings.model, self._messages(item))
+        except CallFailed as failure:
+            if failure.status in _NO_SUCH_ROUTE:  # not every engine counts: the judge will tell
+                return item
+            raise
+        if tokens <= room:
+            return item
+        if self.settings.on_too_long == "truncate":
+            return await self._truncate(item, tokens, room) or _too_long(
+                tokens, limit, self.settings
+            )
+        return _too_long(tokens, limit, self.settings)
+
+    async def _truncate(self, item: Item, tokens: int, room: int) -> Item | None:
+        """Cut the answer's middle until the row fits; None if the rest alone is too long."""
+        keep = len(item.answer)
+        while keep > 0 and tokens > room:
+            # By the share of tokens that is too many, and a little more, so that it ends soon.
+            keep = int(keep * max(0.0, 1 - (tokens - room) / tokens) * 0.95)
+            shorter = replace(item, answer=cut_middle(item.answer, keep))
+            tokens = await self.caller.count_tokens(self.settings.model, self._messages(shorter))
+        return shorter if keep > 0 else None
+
+
+def cut_middle(text: str, keep: int) -> str:
+    """The first and last `keep` / 2 characters, with a mark that says what is missing."""
+    head = keep - keep // 2
+    tail = text[len(text) - keep // 2 :]
+    return f"{text[:head]}\n[… {len(text) - keep} …]\n{tail}"
+
+
+def _surely_fits(messages: list[dict[str, str]], room: int) -> bool:
+    """A token has a byte at least; 200 tokens are more than any chat template adds."""
+    return sum(len(message["content"].encode()) for message in messages) + 200 <= room
+
+
+def _too_long(tokens: int, limit: int, settings: JudgeSettings) -> Verdict:
+    return Verdict(
+        Status.TOO_LONG,
+        f"{tokens} prompt tokens and {settings.reply_tokens} for the reply, the judge's context "
+        f"has {limit}; --on-too-long truncate cuts the answer's middle",
+        prompt_tokens=tokens,
+    )
+
+
+def _failed_call(failure: CallFailed) -> Verdict:
+    if failure.status == 400 and "context length" in str(failure):
+        return Verdict(Status.TOO_LONG, str(failure), calls=1, attempts=failure.attempts)
+    status = Status.TIMEOUT if failure.timed_out else Status.HTTP_ERROR
+    now = round(time.time(), 3)
+    return Verdict(status, str(failure), calls=1, attempts=failure.attempts, ended_at=now)
+
+
+def _value(verdict: Verdict) -> int:
+    """For comparing: a row without a verdict is below every score."""
+    return verdict.overall.value if verdict.overall else 0
+
+
+def _sum_cost(kept: Verdict, *calls: Verdict) -> Verdict:
+    return replace(
+        kept,
+        prompt_tokens=sum(call.prompt_tokens for call in calls),
+        completion_tokens=sum(call.completion_tokens for call in calls),
+        cached_tokens=sum(call.cached_tokens for call in calls),
+        calls=sum(call.calls for call in calls),
+        attempts=sum(call.attempts for call in calls),
+        ended_at=max(call.ended_at for call in calls),
+    )

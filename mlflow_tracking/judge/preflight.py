@@ -1,0 +1,320 @@
+"""Can this server judge these rows with this prompt? Found out before any row and any run.
+
+    python mlflow_tracking/run_experiment.py --check
+    python mlflow_tracking/run_experiment.py --check --base-url http://gpu1:8000/v1,http://gpu2:8000/v1
+
+Every server is asked what it is: its model, health, constraint, log probabilities and key.
+"""
+
+import ipaddress
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from llm_client.caller import CallFailed, RetryPolicy, ServerGone
+from llm_client.judge_client import JudgeClient
+from llm_client.reply import Reply
+from llm_client.server_faults import START_SERVER
+from llm_client.settings import UserMistake, split_base_urls
+from mlflow_tracking.defence.safe_text import ControlTokens
+from mlflow_tracking.judge.settings import JudgeSettings
+from mlflow_tracking.rows.item import Item
+
+# What asking a server for a page raises when it has no such page, or one of another shape.
+_NOT_TOLD = (CallFailed, ValueError, LookupError, TypeError, AttributeError)
+
+
+class PreflightError(UserMistake):
+    """The server cannot judge; the message is one line with the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class CheckedJudge:
+    """What the preflight found, for the user and for the run's params."""
+
+    settings: JudgeSettings
+    server_version: str
+    lines: tuple[str, ...]  # what was found, one thing a line
+    warnings: tuple[str, ...]
+
+
+async def preflight(
+    base_url: str, api_key: str, wanted: JudgeSettings, items: Sequence[Item]
+) -> CheckedJudge:
+    """Check every server, and the rows against the judge's context; raises PreflightError.
+
+    `base_url` may name several servers, separated by commas: they must serve one judge.
+    """
+    # Impatient: a server that is down is told within seconds.
+    policy = RetryPolicy(attempts=2, timeout_s=120, wait_for_server_s=0)
+    found: dict[str, CheckedJudge] = {}
+    try:
+        for url in split_base_urls(base_url):
+            async with JudgeClient(url, api_key, policy) as client:
+                found[url] = await check_server(client, wanted)
+        findings = _one_judge(found)
+        async with JudgeClient(base_url, api_key, policy) as client:
+            longest, count = await _longest_row(client, findings.settings, items)
+    except ServerGone as gone:
+        raise PreflightError(f"{gone}; start one: {START_SERVER}") from None
+    context = findings.settings.context_length
+    if context and wanted.reply_tokens >= context:
+        raise PreflightError(
+            f"--max-tokens {wanted.reply_tokens}: the judge's context has {context} tokens, no row "
+            "fits beside such a reply; give fewer"
+        )
+    line = f"longest row  {count} tokens and {wanted.reply_tokens} for the reply (row {longest})"
+    warnings = list(findings.warnings)
+    if context and count + wanted.reply_tokens > context:
+        warnings.append(
+            f"row {longest} has {count} tokens and the reply {wanted.reply_tokens}, the judge's "
+            f"context has {context}: such rows get the status too_long, or are cut with "
+            "--on-too-long truncate; a larger --max-model-len of the server takes them whole"
+        )
+    return replace(findings, lines=(*findings.lines, line), warnings=tuple(warnings))
+
+
+async def check_server(client: JudgeClient, wanted: JudgeSettings) -> CheckedJudge:
+    """Complete `wanted` by what the server says of itself; raises PreflightError.
+
+    `wanted.model` may be '' for the one model that the server serves.
+    """
+    card = await _find_model(client, wanted.model)
+    await _check_health(client)
+    version = await _version(client)
+    tokens, tokens_found = await _control_tokens(client)
+    settings = replace(
+        wanted,
+        model=str(card["id"]),
+        model_root=str(card.get("root") or ""),
+        context_length=card.get("max_model_len"),
+        control_tokens=tokens,
+    )
+    warnings = [*_host_warning(client.base_url)]
+    canary = await _canary(client, settings, max_tokens=8)
+    if not canary.text and canary.finish_reason == "length":
+        canary = await _canary(client, settings, max_tokens=2048)
+        warnings.append(
+            "the judge thinks before it answers: give it --max-tokens 2048 or more, or start the "
+            """server with --default-chat-template-kwargs '{"enable_thinking": false}'"""
+        )
+    constrained = canary.text in set("0123456789")
+    if not constrained:
+        warnings.append(
+            f"{client.base_url}: ignores structured_outputs (asked for a digit, got "
+            f"{canary.text[:30]!r}); replies are held to the form by the strict parser alone"
+        )
+    if not canary.tokens:
+        warnings.append(
+            f"{client.base_url}: sends no log probabilities; expected scores are left out"
+        )
+    if settings.score_only and not await _goes_on(client, settings):
+        warnings.append(
+            f"{client.base_url}: seems to ignore continue_final_message, without which the one "
+            "token of --score-only says little"
+        )
+    lines = [
+        f"server       {client.base_url} (vLLM {version or 'version unknown'})",
+        f"judge        {settings.model} (root {settings.model_root or 'unknown'})",
+        f"context      {settings.context_length or 'unknown'} tokens",
+        f"constraint   {'honoured' if constrained else 'IGNORED'}",
+        f"logprobs     {'yes' if canary.tokens else 'NO'}",
+        f"control text {tokens_found}",
+    ]
+    found = replace(settings, constrained=constrained)
+    return CheckedJudge(found, version, tuple(lines), tuple(warnings))
+
+
+async def _find_model(client: JudgeClient, name: str) -> dict[str, Any]:
+    """The server's card of the model."""
+    url = f"{client.base_url}/models"
+    try:
+        cards = (await client.get(url))["data"]
+        served = [str(card["id"]) for card in cards]
+    except CallFailed as failure:
+        raise PreflightError(_status_line(url, failure)) from None
+    except (ValueError, LookupError, TypeError):
+        raise PreflightError(
+            f"{url}: answers, but not as an OpenAI-compatible server; give its root, which ends "
+            "in /v1, with --base-url"
+        ) from None
+    if not served:
+        raise PreflightError(f"{url}: serves no model; start one: {START_SERVER}")
+    if name and name not in served:
+        raise PreflightError(
+            f"{url}: serves {', '.join(served)}, not {name}; give --model {served[0]}, or serve "
+            f"the other: JUDGE_MODEL={name} {START_SERVER}"
+        )
+    return dict(cards[served.index(name) if name else 0])
+
+
+async def _check_health(client: JudgeClient) -> None:
+    """vLLM's /health answers 503 once its engine is dead; other servers may not have the page."""
+    url = f"{client.root_url}/health"
+    try:
+        await client.get(url)
+    except CallFailed as failure:
+        if failure.status >= 500:
+            raise PreflightError(
+                f"{url}: HTTP {failure.status}, the engine is dead; restart it: {START_SERVER}"
+            ) from None
+    except ValueError:
+        return
+
+
+def _status_line(url: str, failure: CallFailed) -> str:
+    if not failure.status:
+        return f"{url}: no server answers ({failure}); start one: {START_SERVER}"
+    if failure.status in (401, 403):
+        return _key_line(url, failure.status)
+    if 300 <= failure.status < 400:
+        return f"{url}: redirects to another address; give the final one with --base-url"
+    return f"{url}: HTTP {failure.status} ({failure}); is --base-url right? It ends in /v1"
+
+
+async def _version(client: JudgeClient) -> str:
+    """vLLM's version; '' for servers that are not vLLM."""
+    try:
+        return str((await client.get(f"{client.root_url}/version"))["version"])
+    except _NOT_TOLD:
+        return ""
+
+
+async def _control_tokens(client: JudgeClient) -> tuple[ControlTokens, str]:
+    """The served tokenizer's own control tokens (vLLM's /tokenizer_info), or the known families."""
+    try:
+        info = await client.get(f"{client.root_url}/tokenizer_info")
+        added = info.get("added_tokens_decoder") or {}
+        # vLLM 0.32 gives the text itself, transformers' own file an object with it.
+        literals = frozenset(
+            token if isinstance(token, str) else str(token["content"]) for token in added.values()
+        )
+    except _NOT_TOLD:
+        literals = frozenset()
+    literals = frozenset(text for text in literals if text.strip())
+    if literals:
+        return ControlTokens(
+            literals
+        ), f"{len(literals)} tokens of the tokenizer are kept out of rows"
+    return ControlTokens(), "the known families are kept out of rows (no /tokenizer_info)"
+
+
+async def _canary(client: JudgeClient, settings: JudgeSettings, max_tokens: int) -> Reply:
+    """Ask for prose and constrain to a digit: prose comes back where the constraint is ignored."""
+    body = {
+        "model": settings.model,
+        "messages": [{"role": "user", "content": "Write a sentence about the sea."}],
+        "temperature": 0.0,
+        "max_tokens": max_tokens,
+        "logprobs": True,
+        "top_logprobs": 5,
+        "structured_outputs": {"regex": "[0-9]"},
+    }
+    try:
+        return await client.chat(body)
+    except CallFailed as failure:
+        raise PreflightError(_canary_line(client, str(failure), failure.status)) from None
+
+
+async def _goes_on(client: JudgeClient, settings: JudgeSettings) -> bool:
+    """Whether a reply that is begun for the judge is gone on with."""
+    body = {
+        "model": settings.model,
+        "messages": [
+            {"role": "user", "content": "Count to nine, in words, in one line."},
+            {"role": "assistant", "content": "one two three four five"},
+        ],
+        "temperature": 0.0,
+        "max_tokens": 2,
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    }
+    try:
+        return "six" in (await client.chat(body)).text
+    except CallFailed:
+        return False
+
+
+def _key_line(url: str, status: int) -> str:
+    return f"{url}: HTTP {status}, wrong or missing key; set VLLM_API_KEY as the server has it"
+
+
+def _canary_line(client: JudgeClient, message: str, status: int) -> str:
+    url = f"{client.base_url}/chat/completions"
+    if "chat template" in message or "chat_template" in message:
+        return (
+            f"{url}: the judge has no chat template; start the server with run_vllm_server.sh, "
+            "which passes one, or with --chat-template FILE"
+        )
+    if status in (401, 403):
+        return _key_line(url, status)
+    return f"{url}: cannot judge: {message}"
+
+
+def _host_warning(base_url: str) -> list[str]:
+    """Rows leave this machine and its network only if that was meant: say so."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        address = ipaddress.ip_address(socket.gethostbyname(host))
+    except (OSError, ValueError):
+        return []
+    if address.is_loopback or address.is_private:
+        return []
+    return [f"rows are sent to {host} ({address}), which is outside this machine and its network"]
+
+
+__all__ = ["CheckedJudge", "PreflightError", "preflight"]
+
+
+async def _longest_row(
+    client: JudgeClient, settings: JudgeSettings, items: Sequence[Item]
+) -> tuple[int, int]:
+    """Number and prompt tokens of the row with the most bytes; 0 tokens for 'cannot count'."""
+    sizes = [len((item.question + item.answer + item.reference).encode()) for item in items]
+    index = max(range(len(items)), key=sizes.__getitem__)
+    try:
+        messages = settings.messages(items[index])
+        return index + 1, await client.count_tokens(settings.model, messages)
+    except (CallFailed, KeyError, TypeError, ValueError):
+        return index + 1, 0
+
+
+def _one_judge(found: Mapping[str, CheckedJudge]) -> CheckedJudge:
+    """What holds for all servers; raises PreflightError if they serve different models."""
+    (first_url, first), *others = found.items()
+    warnings = [warning for findings in found.values() for warning in findings.warnings]
+    for url, other in others:
+        if other.settings.model != first.settings.model:
+            raise PreflightError(
+                f"{first_url} serves {first.settings.model}, {url} serves {other.settings.model}: "
+                "rows of one run need one judge; serve the same model on both, or give the name "
+                "that both serve with --model"
+            )
+        for what in ("model_root", "context_length", "constrained"):
+            here, there = getattr(first.settings, what), getattr(other.settings, what)
+            if here != there:
+                warnings.append(f"{first_url} has {what} {here}, {url} has {there}")
+        if other.server_version != first.server_version:
+            warnings.append(
+                f"{first_url} is vLLM {first.server_version}, {url} vLLM {other.server_version}: "
+                "scores may differ between the two"
+            )
+    smallest = min(found.values(), key=lambda one: one.settings.context_length or sys.maxsize)
+    settings = replace(
+        smallest.settings,
+        model_root=first.settings.model_root,
+        constrained=all(one.settings.constrained for one in found.values()),
+        control_tokens=_all_tokens([one.settings.control_tokens for one in found.values()]),
+    )
+    lines = [one.lines[0] for one in found.values()]  # the line that names the server
+    versions = sorted({one.server_version for one in found.values()})
+    return CheckedJudge(
+        settings, ", ".join(versions), (*lines, *smallest.lines[1:]), tuple(dict.fromkeys(warnings))
+    )
+
+
+def _all_tokens(told: Sequence[ControlTokens | None]) -> ControlTokens:
+    return ControlTokens(frozenset().union(*(tokens.literals for tokens in told if tokens)))

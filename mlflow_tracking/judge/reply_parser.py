@@ -1,0 +1,232 @@
+"""Which verdict does the judge's reply hold, if any? Strict: a score is read, never guessed.
+
+Tried on the table of replies in tests/judge/test_reply_parser.py.
+
+A verdict is every label of the prompt's format, each at the start of a line, in the format's order,
+each score a whole number from 1 to 5 alone on its line. Of several verdicts the last one counts,
+but a quotation of the judged answer does not, and one that is broken off or out of order is no
+verdict: if the reply ends with such a one, which score was meant is not known.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlflow_tracking.judge.reply_form import ReplyForm
+
+# Markdown that unconstrained judges put around labels, a byte-order mark, a hard space; not '>',
+# which marks a quotation
+_DECORATION = r"[ \t\u00a0\ufeff*_#`]*"
+# '4', '4.', '**4**', '[4]', '4/5', '4 из 5', '4 out of 5'; nothing else may stand on the line
+_SCORE = re.compile(
+    r"^[*_`\[(\s]*([1-5])[*_`\])\s]*(?:(?:/|из|out of)\s*5)?[*_`\])\s]*[.,;]?[*_`\s]*$", re.I
+)
+_SCORE_CHARS = 40  # a longer line holds more than a score; on a long one _SCORE would take minutes
+_THOUGHTS = re.compile(r"</think(?:ing)?>", re.I)
+_THOUGHTS_OPEN = re.compile(r"^[ \t]*<think(?:ing)?>", re.I | re.M)
+CUT_CHARACTER = "�"
+
+
+@dataclass(frozen=True)
+class ParsedReply:
+    """Scores by label with the place of each digit (an index into the reply), and the text."""
+
+    scores: dict[str, int]
+    places: dict[str, int]
+    justification: str
+    complete: bool  # False: the reply was cut inside the justification or before it
+
+
+class UnparsableReply(ValueError):
+    """The reply holds no verdict; the message says why in one line."""
+
+
+class _CutShort(UnparsableReply):
+    """The reply was cut inside a verdict. `seen`: the scores that it has, by label."""
+
+    def __init__(self, message: str, seen: dict[str, int]) -> None:
+        super().__init__(message)
+        self.seen = seen
+
+
+def final_answer(reply: str) -> str:
+    """The reply after the judge's thoughts (`<think>…</think>`), which end with the last tag."""
+    ends = [match.end() for match in _THOUGHTS.finditer(reply)]
+    answer = reply[ends[-1] :] if ends else reply
+    if _THOUGHTS_OPEN.search(answer):
+        raise UnparsableReply("the reply ends inside <think>; give the judge more --max-tokens")
+    return answer
+
+
+def parse_reply(reply: str, form: ReplyForm, material: str = "", cut: bool = False) -> ParsedReply:
+    """Find the verdict in `reply`.
+
+    `material` is the judged answer, against quotations of it. `cut` says that the server stopped at
+    max_tokens: then a verdict whose scores are complete counts without its text.
+    Raises UnparsableReply.
+    """
+    answer = final_answer(reply)
+    offset = len(reply) - len(answer)
+    verdicts: list[ParsedReply] = []
+    fault: UnparsableReply | None = UnparsableReply("no line starts with its labels")
+    runs = list(_runs(answer, form))
+    for fields in runs:
+        try:
+            verdicts.append(_read(fields, form, offset, cut and fields is runs[-1]))
+            fault = None
+        except UnparsableReply as error:
+            fault = error
+    # A judge whose last word is no verdict gave none: what stands before may be a quotation.
+    if fault and not (verdicts and isinstance(fault, _CutShort)):
+        raise UnparsableReply(f"{fault} (expected {' / '.join(form.labels)}): {_brief(answer)}")
+    if isinstance(fault, _CutShort) and not fault.seen.items() <= verdicts[-1].scores.items():
+        raise UnparsableReply(f"{fault}, in a verdict that contradicts the one before")
+    broken = len(runs) - len(verdicts) - isinstance(fault, _CutShort)
+    return _choose(verdicts, broken, form, _flat(material), _flat(answer))
+
+
+def _choose(
+    verdicts: list[ParsedReply], broken: int, form: ReplyForm, material: str, answer: str
+) -> ParsedReply:
+    """The verdict that counts, of at least one; `material` and `answer` are flat."""
+    if not broken and all(v.scores == verdicts[-1].scores for v in verdicts):
+        # A fooled judge may say what the answer says; prose around it makes it a quotation.
+        lone = verdicts[-1]
+        if _as_written(lone, form) != answer and all(
+            _is_quotation(verdict, form, material) for verdict in verdicts
+        ):
+            raise UnparsableReply("the only verdict in the reply is a quotation of the answer")
+        return lone
+    own = [verdict for verdict in verdicts if not _is_quotation(verdict, form, material)]
+    if not own:
+        raise UnparsableReply("the only verdicts in the reply are quotations of the answer")
+    chosen = own[-1]
+    before = next((verdict for verdict in own if verdict.scores != chosen.scores), None)
+    if before and not chosen.complete:
+        raise UnparsableReply("the reply was cut in a verdict that contradicts the one before")
+    # Its score stands in the answer, its words do not: quoted or meant, nobody can tell.
+    if all(_flat(f"{label}:{chosen.scores[label]}") in material for label in form.scores):
+        raise UnparsableReply("the reply contradicts itself, with a score that the answer names")
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Field:
+    label: str
+    text: str
+    start: int  # of the text in the answer
+
+
+def _runs(answer: str, form: ReplyForm) -> Iterator[list[_Field]]:
+    """Runs of labels in the format's order; a score's label out of order is a run of its own."""
+    labels = "|".join(re.escape(label) for label in sorted(form.labels, key=len, reverse=True))
+    pattern = re.compile(rf"^{_DECORATION}({labels}){_DECORATION}[:：]", re.M | re.I)
+    marks = list(pattern.finditer(answer))
+    ends = [mark.start() for mark in marks[1:]] + [len(answer)]
+    run: list[_Field] = []
+    for mark, end in zip(marks, ends, strict=False):  # without marks there is an end all the same
+        field = _Field(_label(mark[1], form), answer[mark.end() : end], mark.end())
+        if run and len(run) < len(form.labels) and field.label == form.labels[len(run)]:
+            run.append(field)
+        elif field.label == form.labels[0] or field.label in form.scores:
+            if run:
+                yield run
+            run = [field]
+    if run:
+        yield run
+
+
+def _label(written: str, form: ReplyForm) -> str:
+    """The format's label that the reply writes in its own case."""
+    return next(
+        label for label in form.labels if re.fullmatch(re.escape(label), written, re.IGNORECASE)
+    )
+
+
+def _read(fields: list[_Field], form: ReplyForm, offset: int, cut: bool) -> ParsedReply:
+    """The verdict of a run; `cut` says that the reply was cut at its end."""
+    if fields[0].label != form.labels[0]:
+        raise UnparsableReply(f"'{fields[0].label}' is out of order")
+    scores: dict[str, int] = {}
+    places: dict[str, int] = {}
+    justification = ""
+    for field in fields:
+        if field.label == form.justification:
+            justification = _plain(field.text)
+            continue
+        line, newline, _ = field.text.lstrip().partition("\n")
+        line = line.strip()
+        match = _SCORE.match(line) if len(line) <= _SCORE_CHARS else None
+        if cut and not newline and field is fields[-1]:  # '1' may have been about to become '10'
+            seen = scores | ({field.label: int(match[1])} if match else {})
+            raise _CutShort(f"the reply was cut at '{field.label}'", seen)
+        if match is None:
+            raise UnparsableReply(f"'{field.label}' is not a whole number from 1 to 5")
+        scores[field.label] = int(match[1])
+        places[field.label] = offset + field.start + field.text.index(match[1])
+    whole = len(fields) == len(form.labels) and fields[-1].label != form.justification
+    if cut and not whole and len(scores) == len(form.scores):
+        return ParsedReply(scores, places, justification.rstrip(CUT_CHARACTER + " "), False)
+    if len(fields) < len(form.labels):
+        missing = f"'{form.labels[len(fields)]}' is missing"
+        if cut:
+            raise _CutShort(f"the reply was cut, {missing}", scores)
+        raise UnparsableReply(missing)
+    if not justification:
+        raise UnparsableReply(f"'{form.justification}' is empty")
+    return ParsedReply(scores, places, justification, True)
+
+
+def _plain(text: str) -> str:
+    """A justification without what is left of Markdown around its label or of a code fence."""
+    text = re.sub(r"\n```\s*$", "", text.strip()).strip()
+    text = re.sub(r"^[*_]{1,3}(?=\s|$)", "", text).strip()
+    return text[:-2].rstrip() if text.endswith("**") and text.count("**") % 2 else text
+
+
+def _is_quotation(verdict: ParsedReply, form: ReplyForm, material: str) -> bool:
+    """Whether the flat `material` says this verdict, word for word, to its text's first line."""
+    return _as_written(verdict, form) in material
+
+
+def _as_written(verdict: ParsedReply, form: ReplyForm) -> str:
+    """The verdict in its form, flat, with the first line of its text."""
+    text = verdict.justification.partition("\n")[0]
+    return _flat("".join(f"{label}{verdict.scores.get(label, text)}" for label in form.labels))
+
+
+def _flat(text: str) -> str:
+    """Without white space, punctuation, Markdown and case."""
+    return re.sub(r"[\W_]+", "", text.casefold())
+
+
+def _brief(text: str) -> str:
+    shown = " ".join(text.split())
+    return f"'{shown[:80]}…'" if len(shown) > 80 else f"'{shown}'"
+
+
+def parse_decision_reply(reply: str, form: ReplyForm, cut: bool = False) -> ParsedReply:
+    """Find the decision in `reply`; raises UnparsableReply.
+
+    `cut` says that the server stopped at max_tokens: then a decision counts without its text.
+    """
+    assert form.decision is not None, "a form with a decision"
+    answer = final_answer(reply)
+    line, _, rest = answer.lstrip().partition("\n")
+    score = form.decision.score(line)
+    word = form.decision.word(score) if score else ""
+    if not score or word.casefold() not in line.casefold():
+        words = f"'{form.decision.right}' or '{form.decision.wrong}'"
+        raise UnparsableReply(f"the first line is not {words}: {line[:80]!r}")
+    scores = {form.overall: score}
+    places = {
+        form.overall: len(reply) - len(answer.lstrip()) + line.casefold().index(word.casefold())
+    }
+    label = re.match(rf"[\s*_#`]*{re.escape(form.justification)}[*_`]*[:：](.*)", rest, re.I | re.S)
+    justification = label[1].strip().strip("*").strip() if label else ""
+    if cut:
+        text = justification.rstrip(CUT_CHARACTER + " ")
+        return ParsedReply(scores, places, text, complete=False)
+    if not justification:
+        raise UnparsableReply(f"'{form.justification}' is missing or empty")
+    return ParsedReply(scores, places, justification, complete=True)

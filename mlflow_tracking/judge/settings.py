@@ -1,0 +1,90 @@
+"""Who judges, and how? Everything about the judge that could change a score.
+
+Set by the flags of `python mlflow_tracking/run_experiment.py`.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Literal
+
+from mlflow_tracking.defence.safe_text import ControlTokens, TextSafety, delimiters_around
+from mlflow_tracking.judge.prompt import JudgePrompt
+from mlflow_tracking.rows.item import Item
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """Everything about the judge that could change a score."""
+
+    model: str
+    prompt: JudgePrompt
+    model_root: str = ""  # what the server says the name stands for
+    temperature: float | None = 0.0  # None: what the model itself asks for
+    max_tokens: int = 256
+    seed: int = 0
+    constrained: bool = True  # the server holds the reply to the prompt's form
+    context_length: int | None = None  # tokens; None: the server does not tell
+    on_too_long: Literal["fail", "truncate"] = "fail"
+    control_tokens: ControlTokens | None = field(default=ControlTokens())  # None: let them in
+    guard_delimiters: bool = True
+    check_manipulation: bool = True
+    score_only: bool = False  # one token a row, no justification
+    explain_below: int | None = None  # with score_only: justify the scores below this one
+    salt: str = ""  # keeps verdicts apart, so that a row can be judged again on purpose
+
+    @property
+    def reply_tokens(self) -> int:
+        """Tokens of a reply at most."""
+        return 1 if self.score_only and self.explain_below is None else self.max_tokens
+
+    def messages(self, item: Item) -> list[dict[str, str]]:
+        """The chat messages that the judge is sent for `item`."""
+        return self.prompt.render(item, self._safety)
+
+    def key(self, item: Item) -> str:
+        """What a verdict on `item` is kept under: the row and everything that could change it."""
+        texts = item.texts
+        if not self.prompt.uses_reference:
+            texts["reference"] = ""
+        parts = [*texts.values(), self.fingerprint]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    @cached_property
+    def _safety(self) -> TextSafety:
+        delimiters = delimiters_around(self.prompt.user) if self.guard_delimiters else None
+        return TextSafety(self.control_tokens, delimiters)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of what could change a score; verdicts are kept under it."""
+        parts = [
+            self.model,
+            self.model_root,
+            self.prompt.sha256,
+            self.temperature,
+            self.max_tokens,
+            self.seed,
+            self.constrained,
+            self.context_length,
+            self.on_too_long,
+            sorted(self.control_tokens.literals) if self.control_tokens else None,
+            self.guard_delimiters,
+            self.check_manipulation,
+            self.score_only,
+            self.explain_below,
+            self.salt,
+            _code_digest(),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@cache
+def _code_digest() -> str:
+    """Of the code that decides what the judge is shown and how its reply is read."""
+    names = ("call", "judge", "prompt", "reply_form", "reply_parser", "probabilities")
+    here = Path(__file__).parent
+    files = [here / f"{name}.py" for name in names] + sorted((here.parent / "defence").glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

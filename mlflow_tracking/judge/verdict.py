@@ -1,0 +1,126 @@
+"""What did the judge decide on a row? The data that travels: score, justification, status.
+
+Shown by `python mlflow_tracking/run_experiment.py`, kept by its journal.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from mlflow_tracking.rows.item import SCALE
+
+CUT_MARK = " […]"  # ends a justification that is not whole
+
+
+class Status(StrEnum):
+    """Why a row has the verdict that it has, or has none."""
+
+    OK = "ok"
+    UNPARSABLE = "unparsable"  # the reply is not in the declared form
+    TRUNCATED = "truncated"  # the reply hit max_tokens; the score may be there all the same
+    TOO_LONG = "too_long"  # the row does not fit the judge's context; no call was made
+    HTTP_ERROR = "http_error"
+    TIMEOUT = "timeout"
+    EMPTY_INPUT = "empty_input"  # no question or no answer; no call was made
+
+
+FAILURES = tuple(status for status in Status if status is not Status.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One score of a verdict and what the judge's probabilities say of it."""
+
+    value: int  # 1-5
+    probabilities: tuple[float, ...] | None = None  # of 1..5, sum 1; None: the server gave none
+
+    @property
+    def expected(self) -> float | None:
+        """The mean of the 1-5 distribution, as in G-Eval (Liu et al., 2023, arXiv:2303.16634)."""
+        if self.probabilities is None:
+            return None
+        return sum(s * p for s, p in zip(SCALE, self.probabilities, strict=True))
+
+    @property
+    def entropy(self) -> float | None:
+        """The distribution's entropy in bits: 0 (sure) to 2.32 (no idea)."""
+        if self.probabilities is None:
+            return None
+        return -sum(p * math.log2(p) for p in self.probabilities if p > 0) + 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome for one row. `scores` is empty exactly when the row has no verdict."""
+
+    status: Status
+    reason: str = ""  # why there is no verdict, or what is odd about the one there is
+    scores: dict[str, Score] = field(default_factory=dict)  # by label; the last is the overall one
+    justification: str = ""
+    raw_reply: str = ""
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    latency_s: float = 0.0
+    calls: int = 0  # that were needed: a justification or a second look is one of its own
+    attempts: int = 0  # calls made, retries included
+    ended_at: float = 0.0  # when the reply came, in seconds since 1970; 0: no call was made
+    answer_truncated: bool = False  # --on-too-long truncate cut the answer's middle
+    suspected_manipulation: tuple[str, ...] = ()  # spans of the answer that speak to the judge
+    score_with_span: int | None = None  # what the row got with those spans left in
+    judged_answer: str = ""  # what the judge was shown where that is not the row's whole answer
+
+    @property
+    def overall(self) -> Score | None:
+        """The score that counts, or None: there is never a number without a verdict."""
+        return list(self.scores.values())[-1] if self.scores else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the row has no score."""
+        return not self.scores
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as JSON types; `from_json` reads it back."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        scores = self.scores.items()
+        values["scores"] = {
+            label: {"value": score.value, "probabilities": score.probabilities}
+            for label, score in scores
+        }
+        return values
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Verdict":
+        """Read back `to_json`; raises KeyError, TypeError or ValueError for other data."""
+        status = Status(data["status"])
+        scores = {label: _read_score(score) for label, score in dict(data["scores"]).items()}
+        if bool(scores) != (status is Status.OK) and not (scores and status is Status.TRUNCATED):
+            raise ValueError(f"the status {status} with {len(scores)} scores")
+        return cls(
+            **{
+                **data,
+                "status": status,
+                "scores": scores,
+                "suspected_manipulation": tuple(data["suspected_manipulation"]),
+            }
+        )
+
+
+def _read_score(data: dict[str, Any]) -> Score:
+    value, probabilities = data["value"], data["probabilities"]
+    if value not in SCALE or not isinstance(value, int):
+        raise ValueError(f"{value!r} is not a score")
+    if probabilities is None:
+        return Score(value)
+    if len(probabilities) != len(SCALE):
+        raise ValueError(f"{len(probabilities)} probabilities")
+    return Score(value, tuple(float(share) for share in probabilities))
+
+
+def verdict_line(key: str, verdict: Verdict) -> str:
+    """One line of the journal."""
+    return json.dumps({"key": key, **verdict.to_json()}, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""What does MLflow get of a run, and what comes back?"""

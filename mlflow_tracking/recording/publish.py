@@ -1,0 +1,131 @@
+"""What do people look at in a run? Its description, traces, plots, report and registered prompt.
+
+    python mlflow_tracking/run_experiment.py --traces 100
+    mlflow ui
+
+Made when all is judged and the numbers are recorded: a view that cannot be made is told, and
+changes nothing about the run.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+
+from mlflow_tracking.judge.prompt import JudgePrompt
+from mlflow_tracking.judge.settings import JudgeSettings
+from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.recording.plots import make_plots, png
+from mlflow_tracking.recording.report import Report, render_report
+from mlflow_tracking.recording.sample import choose_rows
+from mlflow_tracking.recording.summary import Summary, describe
+from mlflow_tracking.recording.traces import log_traces
+from mlflow_tracking.rows.item import Row
+
+DESCRIPTION_TAG = "mlflow.note.content"  # what the run's page shows as its description
+
+
+def publish(
+    run_id: str,
+    judge: JudgeSettings,
+    rows: Sequence[tuple[Row, Verdict | None]],
+    summary: Summary,
+    traces: int,
+    warn: Callable[[str], None],
+    results_at: str = "",
+) -> None:
+    """Record every view of the run `run_id`; at most `traces` rows get a trace.
+
+    `rows` may be a sample of those that `summary` is of: `results_at` says where all of them are.
+    """
+    chosen = choose_rows([verdict for _, verdict in rows], traces)
+    traced = [(row, verdict) for row, verdict in (rows[i] for i in chosen) if verdict]
+    prompt: dict[str, str] = {}
+    with _told("the prompt's version", warn):
+        prompt = register_prompt(judge.prompt, run_id)
+    with _told("the description", warn):
+        params = MlflowClient().get_run(run_id).data.params
+        text = describe(summary, params, len(traced), len(rows), results_at)
+        mlflow.set_tag(DESCRIPTION_TAG, text)
+    with _told("plots and report", warn):
+        _log_report(run_id, rows, summary, with_plots=not results_at)
+    with _told("the traces", warn):
+        log_traces(run_id, traced, judge, prompt)
+
+
+@contextmanager
+def _told(what: str, warn: Callable[[str], None]) -> Iterator[None]:
+    """Tell of any fault in one line: what is judged is recorded already and must not be lost."""
+    try:
+        yield
+    except Exception as fault:
+        cause = " ".join(str(fault).split())[:200] or type(fault).__name__
+        warn(f"note: {what} could not be recorded: {cause}")
+
+
+def _log_report(
+    run_id: str,
+    rows: Sequence[tuple[Row, Verdict | None]],
+    summary: Summary,
+    with_plots: bool,
+) -> None:
+    scored = [(row, verdict) for row, verdict in rows if verdict and not verdict.failed]
+    figures = make_plots(scored) if with_plots else {}  # of a sample with the worst they mislead
+    pictures = {name: png(figure) for name, figure in figures.items()}
+    run = MlflowClient().get_run(run_id)
+    title = f"{run.info.run_name}: {run.data.params.get('data_file', '')}"
+    if len(rows) < summary.rows:
+        title += f" ({len(rows)} of {summary.rows} rows, the worst and a sample of all)"
+    page = render_report(Report(title, run_id, run.data.params, summary, rows, pictures))
+    log_page("report.html", page, pictures)
+
+
+def log_page(
+    name: str, page: str, pictures: Mapping[str, bytes], files: Mapping[str, str] | None = None
+) -> None:
+    """A page, its pictures as `plots/`, and other text files, as artifacts of the active run."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "plots").mkdir()
+        for file, content in pictures.items():
+            (folder / "plots" / file).write_bytes(content)
+        for file, text in {name: page, **(files or {})}.items():
+            (folder / file).write_text(text, encoding="utf-8")
+        mlflow.log_artifacts(temporary)
+
+
+def register_prompt(prompt: JudgePrompt, run_id: str) -> dict[str, str]:
+    """Link the prompt's version to the run; makes one if the registry has none of this text.
+
+    The versions carry an alias made of the text's sha256, so a text that comes back is the version
+    that it was. Returns {'name', 'version'}; raises MlflowException where there is no registry.
+    """
+    client = MlflowClient()
+    name = re.sub(r"[^\w-]", "_", prompt.path.stem)
+    alias = f"sha256-{prompt.sha256[:12]}"
+    found = client.load_prompt(f"prompts:/{name}@{alias}", allow_missing=True)
+    if found is None:
+        found = mlflow.genai.register_prompt(
+            name=name,
+            template=_template(prompt),
+            commit_message=f"{prompt.path.name}, {alias}",
+            tags={"sha256": prompt.sha256},
+        )
+        client.set_prompt_alias(name, alias, found.version)
+    client.link_prompt_version_to_run(run_id, found)
+    return {"name": name, "version": str(found.version)}
+
+
+def _template(prompt: JudgePrompt) -> list[dict[str, Any]]:
+    """The chat messages with the placeholders as MLflow writes them, {{question}}."""
+    messages = (("system", prompt.system), ("user", prompt.user))
+    return [
+        {"role": role, "content": re.sub(r"\{(question|answer|reference)\}", r"{{\1}}", text)}
+        for role, text in messages
+        if text
+    ]

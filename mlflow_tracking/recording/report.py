@@ -1,0 +1,112 @@
+"""What does a person read first about a run? One self-contained page, report.html.
+
+    python mlflow_tracking/run_experiment.py
+    mlflow ui        # the run, Artifacts, report.html
+
+Text of rows is material: Jinja2 escapes all of it, and the page's policy lets no script run but
+its own. A page of many rows stays small: see `SHOWN` and `CUT`; judge_results.csv has all of it.
+"""
+
+import base64
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.recording.sample import choose_rows, worst_first
+from mlflow_tracking.recording.summary import Summary
+from mlflow_tracking.rows.item import Row
+
+SHOWN = 2000  # rows in the table of all rows
+CUT = 1500  # characters of a text
+_LISTED, _FAILED_LISTED = 10, 50  # rows in the short lists
+
+Judged = Sequence[tuple[Row, Verdict | None]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page is made of."""
+
+    title: str
+    run_id: str
+    params: Mapping[str, Any]
+    summary: Summary
+    rows: Judged
+    plots: Mapping[str, bytes]  # PNG files by name
+
+
+def render_report(report: Report) -> str:
+    """The page as HTML."""
+    verdicts = [verdict for _, verdict in report.rows]
+    return (
+        page_environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            nonce=secrets.token_urlsafe(16),
+            summary=report.summary,
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            plots={name: base64.b64encode(data).decode() for name, data in report.plots.items()},
+            shown=[report.rows[i] for i in _shown(verdicts)],
+            **_lists(report.rows, verdicts),
+        )
+    )
+
+
+def page_environment() -> Environment:
+    """The templates, with everything escaped that comes from rows."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).resolve().parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cut"] = _cut
+    return environment
+
+
+def _shown(verdicts: Sequence[Verdict | None]) -> list[int]:
+    """The rows of the table; of more than it holds, the worst and a sample."""
+    if len(verdicts) <= SHOWN:
+        return list(range(len(verdicts)))
+    return choose_rows(verdicts, SHOWN)
+
+
+def _lists(rows: Judged, verdicts: Sequence[Verdict | None]) -> dict[str, Any]:
+    """The short lists of the page, with how many rows each would have."""
+    order = worst_first(verdicts)
+    scored = [i for i in order if (verdict := verdicts[i]) and not verdict.failed]
+    failed = [i for i in order if (verdict := verdicts[i]) and verdict.failed]
+    unsure = sorted(
+        (i for i in scored if _entropy(verdicts[i]) > 0), key=lambda i: -_entropy(verdicts[i])
+    )
+    flagged = [i for i in order if (verdict := verdicts[i]) and verdict.suspected_manipulation]
+
+    def pick(indices: list[int], limit: int) -> dict[str, Any]:
+        return {"total": len(indices), "rows": [rows[i] for i in indices[:limit]]}
+
+    return {
+        "lowest": pick(scored, _LISTED),
+        "unsure": pick(unsure, _LISTED),
+        "failed": pick(failed, _FAILED_LISTED),
+        "flagged": pick(flagged, _FAILED_LISTED),
+    }
+
+
+def _entropy(verdict: Verdict | None) -> float:
+    score = verdict.overall if verdict else None
+    return (score.entropy if score else None) or 0.0
+
+
+def _cut(text: str) -> str:
+    """At most CUT characters, without what HTML has no place for."""
+    text = text.replace("\x00", "␀").encode("utf-8", "replace").decode()
+    rest = len(text) - CUT
+    return text if rest <= 0 else f"{text[:CUT]} […{rest} more characters]"

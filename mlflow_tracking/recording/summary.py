@@ -1,0 +1,111 @@
+"""What did the run find, in one glance? The numbers at the top of the report and of the run's page.
+
+Recorded by `python mlflow_tracking/run_experiment.py`, shown by `mlflow ui`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow_tracking.judge.verdict import FAILURES
+from mlflow_tracking.stats.estimate import counted_mean_interval
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The mean with its interval, and what it does not rest on. Scores 1-5, times in seconds."""
+
+    rows: int
+    scored: int
+    mean: float | None
+    interval: tuple[float, float] | None  # 95 %, bootstrap over the scored rows
+    bounds: tuple[float, float] | None  # of the mean, if the rows without a verdict were 1s or 5s
+    expected: float | None
+    failures: Mapping[str, int]  # why rows have no verdict
+    flagged: int
+    prompt_tokens: int
+    completion_tokens: int
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+
+    @property
+    def missing(self) -> int:
+        """Rows without a verdict."""
+        return self.rows - self.scored
+
+
+def summarise(scores: Mapping[int, int], metrics: Mapping[str, float]) -> Summary:
+    """Sum up how often each score was given, and the run's `llm_judge/` metrics."""
+    scored = sum(scores.values())
+    total = sum(score * count for score, count in scores.items())
+
+    def metric(name: str) -> float | None:
+        return metrics.get(f"llm_judge/{name}")
+
+    reasons = ("not_judged", *map(str, FAILURES))
+    low, high = metric("mean_if_failed_are_1"), metric("mean_if_failed_are_5")
+    return Summary(
+        rows=int(metrics["llm_judge/rows_total"]),
+        scored=scored,
+        mean=total / scored if scored else None,
+        interval=counted_mean_interval(scores),
+        bounds=(low, high) if low is not None and high is not None else None,
+        expected=metric("expected_score_mean"),
+        failures={name: int(metric(f"rows_{name}") or 0) for name in reasons},
+        flagged=int(metric("rows_suspected_manipulation") or 0),
+        prompt_tokens=int(metric("prompt_tokens") or 0),
+        completion_tokens=int(metric("completion_tokens") or 0),
+        latency_p50_s=metric("latency_p50_s"),
+        latency_p95_s=metric("latency_p95_s"),
+    )
+
+
+def describe(
+    summary: Summary, params: Mapping[str, str], traced: int, shown: int, results_at: str = ""
+) -> str:
+    """The run's description in Markdown, with nothing that is from the rows.
+
+    `traced` rows have a trace, `shown` ones are in the report. `results_at` is the tag that says
+    where every row is, if that is not in the run's artifacts.
+    """
+    lines = [f"**Mean score {_mean(summary)}** of 5, over {summary.scored} of {summary.rows} rows"]
+    if summary.expected is not None:
+        lines[0] += f"; expected score {summary.expected:.2f}"
+    if summary.missing:
+        named = ", ".join(f"{count} {name}" for name, count in summary.failures.items() if count)
+        lines.append(f"**No verdict** on {summary.missing} rows: {named}.")
+        if summary.bounds:
+            low, high = summary.bounds
+            lines.append(f"The mean would be {low:.2f} to {high:.2f} if they were all 1s or 5s.")
+    if summary.flagged:
+        lines.append(
+            f"**{summary.flagged} answers speak to the judge**; see `suspected_manipulation`."
+        )
+    judge, prompt, data = (params.get(n, "?") for n in ("judge_model", "prompt_file", "data_file"))
+    lines.append(f"Judge `{judge}`, prompt `{prompt}`, rows of `{data}`.")
+    files = "**Artifacts** → `report.html`, `judge_results.json`, `plots`"
+    if results_at:
+        part = f"{shown} of {summary.rows} rows, the worst and a sample of all"
+        lines.append(
+            "Every row with its score and justification: the Parquet files that the tag "
+            f"`{results_at}` names. **Artifacts** → `report.html`, `judge_results.json`: "
+            f"{'every row too' if shown == summary.rows else part}."
+        )
+    elif traced == summary.rows:
+        lines.append(f"Every row with its score and justification: **Traces**, or {files}.")
+    else:
+        lines.append(f"Every row with its score and justification: {files}.")
+    if 0 < traced < summary.rows:
+        lines.append(
+            f"**Traces** has {traced} of {summary.rows} rows, the worst and a sample of the "
+            "others: the average shown there is not the mean."
+        )
+    return "\n\n".join(lines)
+
+
+def _mean(summary: Summary) -> str:
+    if summary.mean is None:
+        return "none"
+    if summary.interval is None:
+        return f"{summary.mean:.2f}"
+    low, high = summary.interval
+    return f"{summary.mean:.2f} ({low:.2f} to {high:.2f}, 95 % bootstrap)"

@@ -1,0 +1,1 @@
+"""Which rows are judged, and what did people say of them?"""

@@ -1,0 +1,245 @@
+"""What did people say of these answers? Reads graded answers or compared pairs.
+
+    python mlflow_tracking/validate_judge.py --data graded.csv
+
+The kind of file is found from its columns: `inputs,predictions,human_score` (or `human_score_1`,
+`human_score_2` ... of several raters) with scores from 1 to 5 or with labels right/wrong, or
+`inputs,answer_a,answer_b,winner`. `targets` (a reference) and `human_feedback` are optional.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mlflow_tracking.rows.item import ANSWER, QUESTION, SCALE, DataError, DataSet, Row
+from mlflow_tracking.rows.row_files import load_rows
+
+Winner = Literal["a", "b", "tie"]
+
+LABELS = {
+    **dict.fromkeys(("true", "yes", "right", "correct", "да", "верно", "правильно"), True),
+    **dict.fromkeys(("false", "no", "wrong", "incorrect", "нет", "неверно", "неправильно"), False),
+}
+# The Cyrillic а and В look the same; 'tie (bothbad)' and 'model_a' are Chatbot Arena's.
+_WINNERS: dict[str, Winner] = {
+    **dict.fromkeys(("a", "answer_a", "answer a", "model_a", "а"), "a"),
+    **dict.fromkeys(("b", "answer_b", "answer b", "model_b", "в", "б"), "b"),
+    **dict.fromkeys(("tie", "draw", "equal", "tie (bothbad)", "ничья", "равны"), "tie"),
+}
+
+
+def read_number(cell: str) -> float | None:
+    """'4', '4.5' and '4,5' (a decimal comma); None for all else, 'nan' and '1e9' included."""
+    text = cell.strip().replace(",", ".")
+    return float(text) if re.fullmatch(r"[+-]?[0-9]{1,9}(\.[0-9]{0,30})?", text) else None
+
+
+def read_label(cell: str) -> bool | None:
+    """1/0, true/false, yes/no, right/wrong, да/нет, верно/неверно; None for all else."""
+    number = read_number(cell)
+    if number is not None:
+        return bool(number) if number in (0, 1) else None
+    return LABELS.get(cell.strip().casefold())
+
+
+def read_winner(cell: str) -> Winner | None:
+    """a, b or tie, as `answer_a`, 'ничья' and the like, too; None for all else."""
+    return _WINNERS.get(" ".join(cell.split()).casefold())
+
+
+def shown(cell: str, width: int = 40) -> str:
+    """A cell on one line of a message, whatever is in it."""
+    text = " ".join(cell.split())
+    return f"{text[:width]}…" if len(text) > width else text
+
+
+GRADE, FEEDBACK = "human_score", "human_feedback"
+ANSWER_A, ANSWER_B, WINNER = "answer_a", "answer_b", "winner"
+_SCORED, _PAIRED = (QUESTION, ANSWER, GRADE), (QUESTION, ANSWER_A, ANSWER_B, WINNER)
+
+
+def is_paired(path: Path, header: list[str]) -> bool:
+    """True for pairs, False for single answers; raises DataError for both or half of the first."""
+    lacking = [name for name in _PAIRED if name not in header]
+    scored = ANSWER in header and any(name == GRADE or _is_rater(name) for name in header)
+    if not lacking and scored:
+        raise DataError(
+            f"{path}:1: has the columns of scored answers and of pairs; split it into two files"
+        )
+    if lacking and not scored and (ANSWER_A in header or ANSWER_B in header):
+        raise DataError(_no_column(path, lacking, header, _PAIRED))
+    return not lacking
+
+
+def rater_columns(path: Path, header: list[str]) -> tuple[str, ...]:
+    """The columns of several raters, by their number; raises DataError if a column is lacking."""
+    numbered = [name for name in header if _is_rater(name)]
+    lacking = [name for name in _SCORED if name not in header]
+    if numbered and GRADE in lacking:
+        lacking.remove(GRADE)
+    if lacking:
+        raise DataError(_no_column(path, lacking, header, _SCORED))
+    return tuple(sorted(numbered, key=lambda name: int(name.rsplit("_", 1)[1])))
+
+
+def _is_rater(name: str) -> bool:
+    return re.fullmatch(rf"{GRADE}_[0-9]+", name) is not None
+
+
+def _no_column(path: Path, lacking: list[str], header: list[str], needs: tuple[str, ...]) -> str:
+    names = shown(", ".join(header), 200)
+    return f"{path}:1: no column {' and '.join(lacking)}; it has {names}, needs {','.join(needs)}"
+
+
+@dataclass(frozen=True)
+class GradedRow:
+    """An answer and what people gave it."""
+
+    row: Row
+    human: float  # 1-5, the mean of several raters; labels: 1 right, 0 wrong
+    raters: tuple[float | None, ...] = ()  # by GradedData.raters; None: did not grade this row
+    feedback: str = ""  # the grader's reason
+
+
+@dataclass(frozen=True)
+class GradedData:
+    """The graded answers of one file."""
+
+    data: DataSet
+    kind: Literal["scale", "binary"]
+    rows: tuple[GradedRow, ...]
+    raters: tuple[str, ...] = ()  # the columns of several raters
+    notes: tuple[str, ...] = ()  # what the user should know of how the file was read
+
+    @property
+    def human(self) -> list[float]:
+        """One human score (or label, 1 or 0) for each row."""
+        return [row.human for row in self.rows]
+
+    @property
+    def ratings(self) -> list[tuple[float | None, ...]]:
+        """Rows x raters; empty tuples if the file has one score a row only."""
+        return [row.raters for row in self.rows]
+
+
+@dataclass(frozen=True)
+class GradedPair:
+    """Two answers to one question and which of them people prefer."""
+
+    row: Row
+    answer_a: str
+    answer_b: str
+    winner: Winner
+    feedback: str = ""
+
+
+@dataclass(frozen=True)
+class GradedPairs:
+    """The compared pairs of one file."""
+
+    data: DataSet
+    pairs: tuple[GradedPair, ...]
+    notes: tuple[str, ...] = ()
+
+
+def load_graded(
+    path: Path, encoding: str = "utf-8", limit: int | None = None
+) -> GradedData | GradedPairs:
+    """Read the file at `path`; raises DataError, which names the file, the line and the remedy.
+
+    Few rows or one score for all are no errors: the statistics of them say 'not enough data'.
+    """
+    data = load_rows(path, encoding, limit, needs=(QUESTION,))
+    header = list(data.rows[0].columns)
+    if is_paired(path, header):
+        return GradedPairs(data, tuple(_pair(path, row) for row in data.rows))
+    raters = rater_columns(path, header)
+    if raters:
+        return _rated(data, raters, single=GRADE in header)
+    return _labelled_or_scored(data)
+
+
+def _rated(data: DataSet, raters: tuple[str, ...], single: bool) -> GradedData:
+    rows = []
+    for row in data.rows:
+        given = tuple(
+            _score(data.path, row, name) if row.columns[name].strip() else None for name in raters
+        )
+        known = [score for score in given if score is not None]
+        if single:
+            human = _score(data.path, row, GRADE)
+        elif known:
+            human = sum(known) / len(known)
+        else:
+            raise DataError(
+                f"{data.path}:{row.line}: no rater graded this row; fill one in or remove the row"
+            )
+        rows.append(GradedRow(row, human, given, _feedback(row)))
+    return GradedData(data, "scale", tuple(rows), raters)
+
+
+def _labelled_or_scored(data: DataSet) -> GradedData:
+    """Labels if every cell is one; all 1s are scores, since 1 is on the scale."""
+    for row in data.rows:
+        if not row.columns[GRADE].strip():
+            raise DataError(_empty(data.path, row, GRADE))
+    labels = [read_label(row.columns[GRADE]) for row in data.rows]
+    ones = all(read_number(row.columns[GRADE]) == 1 for row in data.rows)
+    if None not in labels and not ones:
+        rows = [
+            GradedRow(row, float(label or 0), (), _feedback(row))
+            for row, label in zip(data.rows, labels, strict=True)
+        ]
+        return GradedData(data, "binary", tuple(rows))
+    _refuse_mixture(data, labels)
+    rows = [GradedRow(row, _score(data.path, row, GRADE), (), _feedback(row)) for row in data.rows]
+    note = f"every {GRADE} is 1: read as the lowest score of 1-5, not as a label"
+    return GradedData(data, "scale", tuple(rows), (), (note,) if ones else ())
+
+
+def _refuse_mixture(data: DataSet, labels: list[bool | None]) -> None:
+    """Where a word such as 'yes' is used, every cell must be a label."""
+    words = [r.columns[GRADE] for r in data.rows if r.columns[GRADE].strip().casefold() in LABELS]
+    for row, label in zip(data.rows, labels, strict=True):
+        if words and label is None:
+            raise DataError(
+                f"{data.path}:{row.line}: {GRADE} is '{shown(row.columns[GRADE])}' where other "
+                f"rows have labels ('{words[0].strip()}'); use labels or scores, not both"
+            )
+
+
+def _score(path: Path, row: Row, column: str) -> float:
+    cell = row.columns[column].strip()
+    number = read_number(cell)
+    low, high = SCALE[0], SCALE[-1]
+    if not cell:
+        raise DataError(_empty(path, row, column))
+    if number is None:
+        raise DataError(
+            f"{path}:{row.line}: {column} is '{shown(cell)}', not a number; scores are {low}-{high}"
+            + (", labels such as right/wrong go into human_score" if column != GRADE else "")
+        )
+    if not low <= number <= high:
+        raise DataError(
+            f"{path}:{row.line}: {column} is {shown(cell)}, off the scale; map it to {low}-{high}"
+        )
+    return number
+
+
+def _empty(path: Path, row: Row, column: str) -> str:
+    return f"{path}:{row.line}: {column} is empty; fill it in or remove the row"
+
+
+def _pair(path: Path, row: Row) -> GradedPair:
+    cell = row.columns[WINNER]
+    winner = read_winner(cell)
+    if not cell.strip():
+        raise DataError(_empty(path, row, WINNER))
+    if winner is None:
+        raise DataError(f"{path}:{row.line}: {WINNER} is '{shown(cell)}'; write a, b or tie")
+    return GradedPair(row, row.columns[ANSWER_A], row.columns[ANSWER_B], winner, _feedback(row))
+
+
+def _feedback(row: Row) -> str:
+    return row.columns.get(FEEDBACK, "").strip()

@@ -1,0 +1,79 @@
+"""What is judged? An answer to a question, on its way from a file's row to its verdict.
+
+    row = Row(1, 2, Item("What is 2+2?", "4"), {"inputs": "What is 2+2?", "predictions": "4"})
+    messages = settings.messages(row.item)
+
+Read by row_files.py for `python mlflow_tracking/run_experiment.py --data my.csv`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_client.settings import UserMistake
+
+QUESTION, ANSWER, REFERENCE = "inputs", "predictions", "targets"  # the columns of a file
+
+SCALE = (1, 2, 3, 4, 5)  # what judges and people give
+
+
+class DataError(UserMistake):
+    """Rows that cannot be judged; the message is one line with file, line and remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What is judged: an answer to a question, beside a reference answer ('' for none)."""
+
+    question: str
+    answer: str
+    reference: str = ""
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """By the placeholders of a prompt file."""
+        return {"question": self.question, "answer": self.answer, "reference": self.reference}
+
+
+@dataclass(frozen=True, slots=True)
+class PairItem(Item):
+    """Two answers to a question, of which one is to be preferred; `answer` is shown first."""
+
+    second: str = ""
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """By the placeholders of a prompt file that compares two answers."""
+        answers = {"answer_a": self.answer, "answer_b": self.second}
+        return {"question": self.question, **answers, "reference": self.reference}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a file; nothing in it is interpreted, 'NA' and '007' stay as they are."""
+
+    number: int  # from 1, in the file's order
+    line: int  # of the file, where the row starts
+    item: Item
+    columns: Mapping[str, str]  # every column of the file
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The rows of one file."""
+
+    path: Path
+    sha256: str  # of the file's bytes
+    delimiter: str  # of a CSV; '' of other files
+    rows: tuple[Row, ...]
+
+    @property
+    def items(self) -> list[Item]:
+        """The rows as the judge is asked about them."""
+        return [row.item for row in self.rows]
+
+
+def row_of(number: int, line: int, columns: Mapping[str, str]) -> Row:
+    """The row with these columns; without the column of the answer or the reference it has ''."""
+    answer, reference = columns.get(ANSWER, ""), columns.get(REFERENCE, "").strip()
+    return Row(number, line, Item(columns[QUESTION], answer, reference), columns)

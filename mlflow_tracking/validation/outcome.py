@@ -1,0 +1,174 @@
+"""What did the validation find? All that was measured, and what the judge is good for.
+
+Made when `python mlflow_tracking/validate_judge.py --data graded.csv` has all verdicts: everything
+is measured first, and the tables show it afterwards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from mlflow_tracking.rows.graded import GradedData, GradedPairs
+from mlflow_tracking.rows.item import SCALE
+from mlflow_tracking.stats.estimate import Estimate
+from mlflow_tracking.stats.table import Table
+from mlflow_tracking.validation.agreement import (
+    Bin,
+    Disagreement,
+    Scores,
+    agreement_table,
+    calibration_bins,
+    confusion,
+    raters_table,
+    scale_agreement,
+    worst_disagreements,
+)
+from mlflow_tracking.validation.bias import (
+    LengthBias,
+    Shift,
+    bias_table,
+    inapplicable,
+    measure_length,
+    measure_shifts,
+)
+from mlflow_tracking.validation.consistency import consistency_table, measure_consistency
+from mlflow_tracking.validation.injection import injection_table, measure_injection
+from mlflow_tracking.validation.labels import label_agreement, labels_table
+from mlflow_tracking.validation.pairs import ROWS, Preferences, pairs_table, preferences
+from mlflow_tracking.validation.passes import Verdicts, expected_scores, whole_scores
+from mlflow_tracking.validation.plan import ValidationPlan
+from mlflow_tracking.validation.trust import Evidence, Trust, name_biases, trust
+
+_WORST = 10  # disagreements that are shown
+
+
+@dataclass
+class Measured:
+    """What was measured so far; each part of the validation adds to it."""
+
+    scores: Scores  # of the rows; of pairs, all answers a, then all answers b
+    evidence: Evidence = Evidence()
+    first: tuple[str, Estimate] | None = None  # what the verdict rests on first, and its name
+    tables: list[Table] = field(default_factory=list)
+    length: LengthBias | None = None
+    shifts: list[Shift] = field(default_factory=list)
+    confusion: Sequence[Sequence[int]] = ()  # rows by human and judge's score; 1-5 only
+    bins: Sequence[Bin] = ()
+    disagreements: Sequence[Disagreement] = ()
+    preferences: Preferences | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that was found."""
+
+    faults: tuple[str, ...]  # named biases
+    trust: Trust
+    measured: Measured
+
+    @property
+    def tables(self) -> Sequence[Table]:
+        """What is shown of it."""
+        return self.measured.tables
+
+
+def find_outcome(plan: ValidationPlan, verdicts: Verdicts) -> Outcome:
+    """Measure everything that was asked for."""
+    rows, seed = verdicts[ROWS], plan.seed
+    found = Measured(Scores(expected_scores(rows), whole_scores(rows)))
+    values = [int(value) for value in found.scores.whole if value is not None]
+    found.evidence = replace(found.evidence, scores=values)
+    if isinstance(plan.graded, GradedPairs):
+        _compare_pairs(found, plan.graded, verdicts, seed)
+    elif plan.graded.kind == "scale":
+        _compare_scores(found, plan.graded, seed)
+    else:
+        _compare_labels(found, plan.graded, seed)
+    if plan.probed:
+        _repeat_and_dress(found, plan, verdicts)
+    if found.length or found.shifts:
+        found.tables.append(bias_table(found.length, found.shifts))
+    if plan.injection:
+        attacks = measure_injection(verdicts, seed)
+        found.tables.append(injection_table(attacks))
+        found.shifts += attacks
+        found.evidence = replace(found.evidence, injection=attacks[0].by.finer)
+    return Outcome(tuple(name_biases(found.evidence)), trust(_to_be_used(found)), found)
+
+
+def _to_be_used(found: Measured) -> Evidence:
+    """The evidence on the judge as it is to be used: single scores are asked in no order."""
+    preferred = found.preferences
+    if preferred and not preferred.best_is_direct:
+        return replace(found.evidence, order_decided=None, favours_first=None)
+    return found.evidence
+
+
+def _compare_scores(found: Measured, graded: GradedData, seed: int) -> None:
+    finest = found.scores.finest
+    agreed = scale_agreement(found.scores, graded, seed)
+    found.tables.append(agreement_table(agreed))
+    if agreed.raters:
+        found.tables.append(raters_table(agreed.raters))
+    found.first = f"Spearman, {agreed.better} score", agreed.by_column[agreed.better]["spearman"]
+    found.evidence = replace(
+        found.evidence,
+        agreement=agreed.by_column[agreed.better],
+        over_constant=agreed.baselines[agreed.better].over_constant,
+        over_length=agreed.baselines[agreed.better].over_length,
+    )
+    found.confusion = confusion(found.scores.whole, graded.human)
+    found.bins = calibration_bins(finest, graded.human, seed)
+    found.disagreements = worst_disagreements(finest, graded.human, _WORST)
+    _compare_length(found, graded, seed)
+
+
+def _compare_labels(found: Measured, graded: GradedData, seed: int) -> None:
+    agreed = label_agreement(found.scores, graded, seed)
+    found.tables.append(labels_table(agreed))
+    better = agreed.by_column[agreed.better]
+    found.first = f"area under the curve, {agreed.better} score", better.auc
+    found.evidence = replace(
+        found.evidence,
+        auc=better.auc,
+        auc_over_length=better.auc_over_length,
+        accuracy=better.accuracy,
+        over_majority=better.over_majority,
+    )
+    # A right answer stands for a 5 and a wrong one for a 1, to find what it got most wrong.
+    ends = [float(SCALE[-1] if label else SCALE[0]) for label in graded.human]
+    found.disagreements = worst_disagreements(found.scores.finest, ends, _WORST)
+    _compare_length(found, graded, seed)
+
+
+def _compare_length(found: Measured, graded: GradedData, seed: int) -> None:
+    answers, scores = [row.row.item.answer for row in graded.rows], found.scores
+    found.length = measure_length(scores.expected, scores.whole, graded.human, answers, seed)
+    found.evidence = replace(found.evidence, length_excess=found.length.excess.finer)
+
+
+def _compare_pairs(found: Measured, graded: GradedPairs, verdicts: Verdicts, seed: int) -> None:
+    preferred = preferences(graded, verdicts, seed)
+    found.preferences = preferred
+    found.tables.append(pairs_table(preferred))
+    best, direct = preferred.best, preferred.direct
+    found.first = f"prefers what people prefer, {best.column.heading}", best.agreement.accuracy
+    found.evidence = replace(
+        found.evidence,
+        pair_accuracy=best.agreement.accuracy,
+        pairs_over_length=best.over_length,
+        order_decided=direct.order_decided if direct else None,
+        favours_first=direct.favours_first if direct else None,
+    )
+
+
+def _repeat_and_dress(found: Measured, plan: ValidationPlan, verdicts: Verdicts) -> None:
+    """The probes of consistency and biases."""
+    repeated = measure_consistency(plan.probed, verdicts, plan.seed)
+    found.tables.append(consistency_table(repeated))
+    found.shifts += measure_shifts(plan.probed, verdicts, plan.seed)
+    unused = inapplicable(plan.probed)
+    found.evidence = replace(
+        found.evidence,
+        flips=repeated.worst_flips,
+        shifts={one.key: one.by.finer for one in found.shifts if one.key not in unused},
+    )

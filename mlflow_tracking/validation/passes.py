@@ -1,0 +1,98 @@
+"""What is the judge asked for a validation, and how often? Passes over rows, kept in one journal.
+
+    python mlflow_tracking/validate_judge.py --data graded.csv --probe-rows 30 --repeats 3
+
+A pass asks one judge about some rows once. A row that is judged again on purpose has another salt
+in its settings; a run that goes on asks for nothing that the journal has.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mlflow_tracking.judge.judge import Judge
+from mlflow_tracking.judge.judging import (
+    JudgeConnection,
+    OnVerdict,
+    judge_all,
+    keeping,
+    known_verdicts,
+)
+from mlflow_tracking.judge.settings import JudgeSettings
+from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.rows.item import Item
+
+# By the pass's name, one for each of its items; None where the run was stopped before.
+Verdicts = Mapping[str, list[Verdict | None]]
+
+
+@dataclass(frozen=True)
+class JudgePass:
+    """Some rows, judged once."""
+
+    name: str
+    settings: JudgeSettings
+    items: tuple[Item, ...]
+    concurrency: int | None = None  # None: the connection's
+
+
+def probe_settings(judge: JudgeSettings) -> JudgeSettings:
+    """The judge as the probes ask it: for one token where the prompt's form allows it.
+
+    A probe compares scores and shows no justification. One token costs a fraction of the time
+    a row. The digit may differ from the whole reply's, so that a probe's base is asked this way,
+    too.
+    """
+    if judge.constrained and judge.prompt.format.scores_first:
+        return replace(judge, score_only=True)
+    return judge
+
+
+def known_passes(passes: Sequence[JudgePass], connection: JudgeConnection) -> Verdicts:
+    """Every pass's verdicts as far as an earlier start made them."""
+    journal = connection.journal
+    return {one.name: known_verdicts(one.items, one.settings, journal) for one in passes}
+
+
+def run_passes(
+    passes: Sequence[JudgePass], connection: JudgeConnection, verdicts: Verdicts, tell: OnVerdict
+) -> None:
+    """Put every verdict into its place in `verdicts`, and tell it.
+
+    Raises JudgingStopped and JournalError; what is judged until then is in its place.
+    """
+    asyncio.run(_run(passes, connection, verdicts, tell))
+
+
+async def _run(
+    passes: Sequence[JudgePass], connection: JudgeConnection, verdicts: Verdicts, tell: OnVerdict
+) -> None:
+    async with connection.caller() as caller:
+        for one in passes:
+            judge, keep = Judge(caller, one.settings), keeping(verdicts[one.name], tell)
+            await judge_all(one.items, judge, connection.journal, one.concurrency, keep)
+
+
+def whole_scores(verdicts: Sequence[Verdict | None]) -> list[float | None]:
+    """The overall score of each row, None without a verdict."""
+    return [float(v.overall.value) if v and v.overall else None for v in verdicts]
+
+
+def expected_scores(verdicts: Sequence[Verdict | None]) -> list[float | None]:
+    """The expected score of each row, None without a verdict or probabilities."""
+    return [v.overall.expected if v and v.overall else None for v in verdicts]
+
+
+def stratified(values: Sequence[float], limit: int, seed: int = 0) -> list[int]:
+    """At most `limit` indices, in the file's order, every different value as often as can be."""
+    groups: dict[float, list[int]] = {}
+    for index in random.Random(seed).sample(range(len(values)), len(values)):
+        groups.setdefault(values[index], []).append(index)
+    # One of each value in turn, until the places are taken.
+    turns = sorted(
+        (turn, value, index)
+        for value, indices in groups.items()
+        for turn, index in enumerate(indices)
+    )
+    return sorted(index for _, _, index in turns[:limit])

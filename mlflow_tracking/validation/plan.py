@@ -1,0 +1,107 @@
+"""What is a validation going to ask the judge? The graded rows, the passes, and what is checked.
+
+python mlflow_tracking/validate_judge.py --data graded.csv --quick
+python mlflow_tracking/validate_judge.py --data pairs.csv --pairwise --probe-rows 0
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from llm_client.settings import Settings
+from mlflow_tracking.command.experiment import Experiment, check_judge
+from mlflow_tracking.command.flags import CallFlags, JudgeFlags, ProbeFlags, RowFlags, RunFlags
+from mlflow_tracking.judge.prompt import load_pairwise_prompt
+from mlflow_tracking.rows.graded import GradedData, GradedPairs, load_graded
+from mlflow_tracking.rows.item import DataError, Item
+from mlflow_tracking.validation.bias import bias_passes
+from mlflow_tracking.validation.consistency import BASE, consistency_passes
+from mlflow_tracking.validation.injection import injection_passes
+from mlflow_tracking.validation.pairs import ROWS, direct_passes, single_answers
+from mlflow_tracking.validation.passes import JudgePass, probe_settings, stratified
+
+
+@dataclass(frozen=True)
+class ValidationPlan:
+    """What is asked, of whom, about which rows; checked before anything is made."""
+
+    experiment: Experiment
+    graded: GradedData | GradedPairs
+    probed: tuple[Item, ...]  # the rows of the probes; empty for no probes
+    injection: bool
+    passes: tuple[JudgePass, ...]
+
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn by chance."""
+        return self.experiment.judge.settings.seed
+
+    def cost(self) -> str:
+        """How much is going to be asked, and of what; a line for people."""
+        total, rows = sum(len(one.items) for one in self.passes), len(self.passes[0].items)
+        if total == rows:
+            return f"{rows} judgements, one for each answer"
+        return (
+            f"{total} judgements: {rows} with a justification, the others for probes; --quick "
+            "leaves those out"
+        )
+
+
+def make_validation_plan(
+    rows: RowFlags,
+    judge_flags: JudgeFlags,
+    calls: CallFlags,
+    run: RunFlags,
+    probes: ProbeFlags,
+    settings: Settings,
+) -> ValidationPlan:
+    """Read and check everything that can be; raises the mistake of what is wrong."""
+    graded = load_graded(rows.data, rows.encoding, rows.limit)
+    if probes.pairwise and not isinstance(graded, GradedPairs):
+        raise DataError(
+            f"{rows.data}: --pairwise needs the columns inputs,answer_a,answer_b,winner"
+        )
+    direct = load_pairwise_prompt(probes.pairwise_prompt) if probes.pairwise else None
+    items = _items(graded)
+    checked = check_judge(graded.data, items, rows.limit, judge_flags, calls, run, settings)
+    judge = checked.judge.settings
+    probed = () if probes.quick else _probed(graded, items, probes.probe_rows, judge.seed)
+    injection = not (probes.quick or probes.no_injection)
+    passes = [JudgePass(ROWS, judge, items)]
+    if isinstance(graded, GradedPairs) and direct:
+        passes += direct_passes(replace(judge, prompt=direct), graded)
+    probe = probe_settings(judge)
+    if probed:
+        passes.append(JudgePass(BASE, probe, probed))
+        passes += consistency_passes(probe, probed, probes.repeats, calls.concurrency)
+        passes += bias_passes(probe, probed, probes.probe_rows)
+    if injection:
+        passes += injection_passes(probe)
+    asked = {
+        "probe_rows": len(probed),
+        "repeats": probes.repeats,
+        "injection": injection,
+        "pairwise": probes.pairwise,
+    }
+    params = asked | {"scorer": "validate_judge"}
+    experiment = replace(checked, more_params=params, same=tuple(asked))
+    return ValidationPlan(experiment, graded, probed, injection, tuple(passes))
+
+
+def _items(graded: GradedData | GradedPairs) -> tuple[Item, ...]:
+    if isinstance(graded, GradedPairs):
+        return single_answers(graded)
+    return tuple(graded_row.row.item for graded_row in graded.rows)
+
+
+def _probed(
+    graded: GradedData | GradedPairs, items: Sequence[Item], limit: int, seed: int
+) -> tuple[Item, ...]:
+    """A sample of the rows with a text, each different one once."""
+    human = [0.0] * len(items) if isinstance(graded, GradedPairs) else graded.human
+    fit: dict[Item, float] = {}
+    for item, score in zip(items, human, strict=True):
+        if item.question.strip() and item.answer.strip():
+            fit.setdefault(item, score)
+    different = list(fit)
+    chosen = stratified(list(fit.values()), limit, seed)
+    return tuple(different[index] for index in chosen)

