@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.script_copy import ScriptCopy
+from tests.script_copy import PYTHON_WITHOUT_START, ScriptCopy
 from tests.vllm_process import free_port
 
 SERVER = """#!/usr/bin/env bash
@@ -59,6 +59,32 @@ def test_start_waits_and_says_where_and_what(scripts: ScriptCopy) -> None:
     assert f"ready on http://127.0.0.1:{port} after" in ran.stderr
     assert "serves judge" in ran.stderr
     os.kill(pid_of(scripts), 0)
+
+
+def test_the_active_environment_is_preferred(scripts: ScriptCopy, tmp_path: Path) -> None:
+    active = scripts.fake(str(tmp_path / "active" / "bin" / "python"), PYTHON_WITHOUT_START)
+    scripts.use_python("echo the wrong one; exit 1")
+    ran = scripts.run("start_server.sh", VIRTUAL_ENV=str(active.parent.parent))
+    assert "serves judge" in ran.stderr
+
+
+def test_an_active_environment_without_vllm_is_passed_over(
+    scripts: ScriptCopy, tmp_path: Path
+) -> None:
+    active = scripts.fake(str(tmp_path / "active" / "bin" / "python"), "exit 1")
+    ran = scripts.run("start_server.sh", VIRTUAL_ENV=str(active.parent.parent))
+    assert "serves judge" in ran.stderr
+
+
+def test_no_vllm_names_the_remedy(scripts: ScriptCopy) -> None:
+    scripts.use_python("exit 0")
+    scripts.fake("python3", "exit 0")
+    ran = scripts.run("start_server.sh")
+    assert ran.returncode == 2
+    root = scripts.root
+    assert ran.stderr == (
+        f"server: no vLLM in the active environment or in {root}/.venv; run 'make setup' in {root}\n"
+    )
 
 
 def test_a_server_that_runs_is_left_alone_in_silence(scripts: ScriptCopy) -> None:
