@@ -3,7 +3,6 @@
 Read by `python benchmarks/judge_speed.py` from /metrics and /tokenize of the server.
 """
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +10,11 @@ from os.path import commonprefix
 from typing import Any
 
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.speed_pass import Cost
 
-_SAMPLE = re.compile(r"^(vllm:\w+)(?:\{(.*)\})? (\S+)$", re.M)
-_EDGE = re.compile(r'le="([^"]+)"')
+_CALLS = "vllm:e2e_request_latency_seconds_bucket"
 _TIMEOUT_S = 30.0
 
 
@@ -85,12 +84,14 @@ def read_counters(text: str) -> Counters:
     """A Prometheus page: the sums of vLLM's samples, and its histogram of whole calls."""
     totals: dict[str, float] = {}
     latency: dict[float, float] = {}
-    for name, labels, value in _SAMPLE.findall(text):
-        totals[name] = totals.get(name, 0.0) + float(value)
-        edge = _EDGE.search(labels)
-        if name == "vllm:e2e_request_latency_seconds_bucket" and edge:
-            at = float(edge[1])
-            latency[at] = latency.get(at, 0.0) + float(value)
+    families = text_string_to_metric_families(text)
+    for sample in (sample for family in families for sample in family.samples):
+        if not sample.name.startswith("vllm:"):
+            continue
+        totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+        if sample.name == _CALLS:
+            edge = float(sample.labels["le"])
+            latency[edge] = latency.get(edge, 0.0) + sample.value
     return Counters(totals, latency)
 
 

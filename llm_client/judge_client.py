@@ -22,8 +22,7 @@ import aiohttp
 from llm_client.adaptive_limit import AdaptiveLimit
 from llm_client.caller import CallFailed, RetryPolicy, ServerGone
 from llm_client.reply import Reply, read_reply
-from llm_client.server_load import ServerLoad, server_load
-from llm_client.server_pool import Server, ServerPool
+from llm_client.server_pool import Server, ServerLoad, ServerPool, server_load
 from llm_client.settings import split_base_urls
 
 _Answer = TypeVar("_Answer")

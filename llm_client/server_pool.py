@@ -1,6 +1,7 @@
 """Which of several servers gets the next call? The one with the fewest in flight, if it answers.
 
     python mlflow_tracking/run_experiment.py --base-url http://gpu1:8000/v1,http://gpu2:8000/v1
+    curl -s http://127.0.0.1:8000/metrics | grep num_requests    # what `server_load` reads
 
 A server that cannot be reached, or fails several times in a row, is left out; every two seconds
 one call tries it, and the first that it answers takes it back (a circuit breaker, as in Nygard,
@@ -11,8 +12,13 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from prometheus_client.parser import text_string_to_metric_families
+
 _FAULTS_IN_A_ROW = 3  # then a server is left out: one or two may be the rows' own
 _LEFT_OUT_S = 2.0  # until it is tried again; a restart takes a minute and more
+_RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+_MOST_CHARACTERS = 100_000  # some 500 engines; the worst text of that length takes 0.13 s to parse
+_MOST_REQUESTS = 1e9  # no server has so many, and no number beyond it is a count
 
 
 @dataclass(eq=False)
@@ -30,6 +36,19 @@ class Server:
     def root_url(self) -> str:
         """Where vLLM's own routes are: /health, /tokenize."""
         return self.base_url.removesuffix("/v1")
+
+
+@dataclass(frozen=True)
+class ServerLoad:
+    """Requests of all clients of a server, summed over its engines."""
+
+    running: float
+    waiting: float
+
+    def waiting_of(self, in_flight: int) -> float:
+        """How many of one client's requests wait, if they wait as the others' do."""
+        everyone = self.running + self.waiting
+        return self.waiting * min(in_flight / everyone, 1.0) if everyone else 0.0
 
 
 class ServerPool:
@@ -91,3 +110,24 @@ def _may_be_asked(server: Server, now: float) -> bool:
     if server.left_out_until is None:
         return True
     return server.left_out_until <= now and server.in_flight == 0
+
+
+def server_load(page: str) -> ServerLoad | None:
+    """Read vLLM's /metrics; None where the page does not tell.
+
+    https://docs.vllm.ai/en/stable/usage/metrics.html
+    """
+    # Asked every two seconds, between the calls: all 59 kB of a page take 9 ms, these lines 0.2.
+    lines = [line for line in page.split("\n") if line.startswith((_RUNNING, _WAITING))]
+    if sum(map(len, lines)) > _MOST_CHARACTERS:
+        return None
+    try:
+        families = list(text_string_to_metric_families("\n".join(lines)))
+    except (ValueError, IndexError, OverflowError):  # what the parser raises on other text
+        return None
+    samples = [sample for family in families for sample in family.samples]
+    running = [sample.value for sample in samples if sample.name == _RUNNING]
+    waiting = [sample.value for sample in samples if sample.name == _WAITING]
+    if not waiting or not all(0 <= number < _MOST_REQUESTS for number in (*running, *waiting)):
+        return None
+    return ServerLoad(sum(running), sum(waiting))

@@ -18,6 +18,8 @@ import shlex
 import subprocess
 from dataclasses import dataclass
 
+import psutil
+
 from llm_client.settings import SettingsError, load_settings
 from vllm_server.model_files import ModelError, ModelFacts, model_facts
 
@@ -133,16 +135,15 @@ def kv_space(facts: ModelFacts, wishes: Wishes) -> tuple[int, float]:
 def available_memory() -> int | None:
     """Bytes that a new process can have, within this container's limit; None where unknown."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        (kib,) = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        available = psutil.virtual_memory().available
     except (OSError, ValueError):
         return None
     try:
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text())
-        return min(kib * 1024, limit - int((group / "memory.current").read_text()))
+        return min(available, limit - int((group / "memory.current").read_text()))
     except (OSError, ValueError):  # no container, or no limit ("max")
-        return kib * 1024
+        return available
 
 
 def check_gpu_memory(facts: ModelFacts, wishes: Wishes) -> None:

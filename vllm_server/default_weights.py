@@ -14,12 +14,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import argparse
-import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
 
 from vllm_server.weight_sources import (
     Pin,
@@ -93,12 +94,13 @@ def default_weights(cache: Path, pin: Pin, source: str) -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock; the kernel drops it when its holder dies."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another process is preparing the same model; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(path, preserve_lock_file=True)  # flock or nothing: no marker to be left behind
+    try:
+        held = lock.acquire(blocking=False)
+    except Timeout:
+        say("another process is preparing the same model; waiting for it")
+        held = lock.acquire()
+    with held:
         yield
 
 

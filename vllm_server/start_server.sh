@@ -49,18 +49,6 @@ reason() {
   tail -n 1 <<<"$lines" | sed -E 's/^\([A-Za-z]+ pid=[0-9]+\) (ERROR [^]]*\] *)?//'
 }
 
-find_python() {
-  local candidate
-  for candidate in "$root/.venv/bin/python" "${VIRTUAL_ENV:-${CONDA_PREFIX:-}}/bin/python"; do
-    if [[ -x $candidate ]]; then
-      printf '%s\n' "$candidate"
-      return
-    fi
-  done
-  say "no environment in $root/.venv; run 'make setup' in $root"
-  exit 2
-}
-
 # owner: what listens on the port, see port_owner.py.
 owner() {
   "$python" "$root/vllm_server/port_owner.py" "$SERVER_HOST" "$SERVER_PORT"
@@ -122,7 +110,11 @@ case ${1:-} in
     ;;
 esac
 
-python=$(find_python)
+if ! found=$(bash "$root/vllm_server/find_python.sh"); then
+  say "no vLLM in the active environment or in $root/.venv; run 'make setup' in $root"
+  exit 2
+fi
+python=${found#* }
 assignments=$("$python" "$root/llm_client/settings.py") || exit 2
 eval "$assignments"
 if [[ -n $VLLM_API_KEY ]]; then export VLLM_API_KEY; fi

@@ -4,15 +4,18 @@ python -m pytest tests/llm_client/test_adaptive_limit.py
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llm_client.adaptive_limit import MOST, AT_FIRST, AdaptiveLimit
 from llm_client.caller import CallFailed, RetryPolicy
 from llm_client.judge_client import JudgeClient
-from llm_client.server_load import ServerLoad, server_load
+from llm_client.server_pool import ServerLoad, server_load
 from llm_client.settings import ROOT
 from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.custom_metrics import evaluate_with_llm_judge
@@ -161,10 +164,40 @@ async def test_places_are_given_and_taken_back_by_the_bound() -> None:
         ('vllm:num_requests_waiting_by_reason{reason="x"} 7.0\n', None),
         ("# TYPE vllm:num_requests_waiting gauge\n", None),
         ("<html>", None),
+        ("vllm:num_requests_waiting NaN\n", None),
+        ("vllm:num_requests_waiting -1.0\n", None),
+        ("vllm:num_requests_waiting 1.0\nvllm:num_requests_running <html>\n", None),
+        ("vllm:num_requests_waiting 1 " + "9" * 400, None),
+        (
+            'another{ 1\nvllm:num_requests_waiting{model_name="{a, b} \\" 9"} 2.0\r\n',
+            ServerLoad(0, 2),
+        ),
     ],
 )
 def test_the_page_of_metrics_is_read(page: str, load: ServerLoad | None) -> None:
     assert server_load(page) == load
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from('{}=,"\\ \n\t#1.e-_:a') | st.characters(), max_size=60))
+def test_no_page_is_too_odd_to_be_read(text: str) -> None:
+    server_load(f"vllm:num_requests_waiting{text}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "vllm:num_requests_waiting" + "{" * 10_000_000,
+        "vllm:num_requests_waiting{" + "".join(f'a{i}="",' for i in range(1_000_000)) + "} 1.0",
+        'vllm:num_requests_waiting{engine="0"} 1.0\n' * 250_000,
+        "# " + "x" * 10_000_000,
+    ],
+    ids=["a-long-line", "many-labels", "many-lines", "something-else"],
+)
+def test_a_page_of_10_mb_holds_up_nothing(line: str) -> None:
+    started = time.perf_counter()
+    assert server_load(line) is None
+    assert time.perf_counter() - started < 1
 
 
 def test_of_what_waits_a_client_has_its_share() -> None:

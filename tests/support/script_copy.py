@@ -58,11 +58,15 @@ class ScriptCopy:
         return program
 
     def set_memory(self, *, gib: int) -> None:
-        """Have the copy read the available memory from a file of ours."""
-        self.root.joinpath("meminfo").write_text(f"MemAvailable: {gib << 20} kB\n")
-        script = self.root / "vllm_server" / "check_model.py"
-        text = script.read_text().replace('"/proc/meminfo"', f'"{self.root / "meminfo"}"')
-        script.write_text(text.replace('"/sys/fs/cgroup"', '"/nowhere"'))
+        """Have the copy believe that so much memory is available."""
+        text = (ROOT / "vllm_server" / "check_model.py").read_text()
+        for real, ours in (
+            ("psutil.virtual_memory().available", str(gib << 30)),
+            ('"/sys/fs/cgroup"', '"/nowhere"'),
+        ):
+            assert real in text
+            text = text.replace(real, ours)
+        self.root.joinpath("vllm_server", "check_model.py").write_text(text)
 
     def use_python(self, body: str = PYTHON_WITHOUT_START) -> None:
         """Make this Python the project's own environment."""

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.support.script_copy import ScriptCopy
+from tests.support.script_copy import PYTHON_WITHOUT_START, ScriptCopy
 from tests.support.vllm_process import free_port
 
 SERVER = """#!/usr/bin/env bash
@@ -58,6 +59,30 @@ def test_start_waits_and_says_where_and_what(scripts: ScriptCopy) -> None:
     assert f"ready on http://127.0.0.1:{port} after" in ran.stderr
     assert "serves judge" in ran.stderr
     os.kill(pid_of(scripts), 0)
+
+
+def test_the_active_environment_is_preferred(scripts: ScriptCopy, tmp_path: Path) -> None:
+    active = scripts.fake(str(tmp_path / "active" / "bin" / "python"), PYTHON_WITHOUT_START)
+    scripts.use_python("echo the wrong one; exit 1")
+    ran = scripts.run("start_server.sh", VIRTUAL_ENV=str(active.parent.parent))
+    assert "serves judge" in ran.stderr
+
+
+def test_an_active_environment_without_vllm_is_passed_over(
+    scripts: ScriptCopy, tmp_path: Path
+) -> None:
+    active = scripts.fake(str(tmp_path / "active" / "bin" / "python"), "exit 1")
+    ran = scripts.run("start_server.sh", VIRTUAL_ENV=str(active.parent.parent))
+    assert "serves judge" in ran.stderr
+
+
+def test_no_vllm_names_the_remedy(scripts: ScriptCopy) -> None:
+    scripts.use_python("exit 0")
+    scripts.fake("python3", "exit 0")
+    ran = scripts.run("start_server.sh")
+    assert ran.returncode == 2
+    assert "server: no vLLM in the active environment or in" in ran.stderr
+    assert f"run 'make setup' in {scripts.root}\n" in ran.stderr
 
 
 def test_a_server_that_runs_is_left_alone_in_silence(scripts: ScriptCopy) -> None:
@@ -121,8 +146,7 @@ def test_stop_ends_it_and_says_so(scripts: ScriptCopy) -> None:
     scripts.run("start_server.sh")
     pid = pid_of(scripts)
     assert f"stopped (process {pid})" in scripts.run("stop_server.sh").stderr
-    command = Path(f"/proc/{pid}/cmdline")  # empty for a process that waits for its parent
-    assert not command.exists() or command.read_bytes() == b""
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     ran = scripts.run("stop_server.sh")
     assert ran.returncode == 0
     assert f"none that was started from {scripts.root} is running" in ran.stderr

@@ -9,6 +9,7 @@ The packages here are two tiny wheels in a folder, downloaded by the real pip; t
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -198,6 +199,31 @@ def test_two_clones_make_it_once(index: Path, converted: list[bytes], tmp_path: 
     for clone in clones:
         clone.join()
     assert converted == [WHOLE]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from vllm_server.default_weights import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_process_that_is_killed_lets_the_next_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "judge.lock"
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        threading.Timer(0.5, holder.kill).start()
+        with weights.locked(lock):
+            assert holder.wait() == -signal.SIGKILL
+    assert "is preparing the same model; waiting for it" in capsys.readouterr().err
+    assert lock.exists()
 
 
 def test_a_full_disk_is_told_before_the_download(tmp_path: Path) -> None:

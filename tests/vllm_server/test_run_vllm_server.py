@@ -139,6 +139,14 @@ def test_the_active_environment_is_preferred(
     assert "--served-model-name" in started(scripts.run("run_vllm_server.sh", **environment))
 
 
+def test_an_active_environment_without_vllm_is_passed_over(
+    scripts: ScriptCopy, model: Path, tmp_path: Path
+) -> None:
+    active = scripts.fake(str(tmp_path / "active" / "bin" / "python"), "exit 1")
+    environment = {"VIRTUAL_ENV": str(active.parent.parent), "JUDGE_MODEL": str(model)}
+    assert "--served-model-name" in started(scripts.run("run_vllm_server.sh", **environment))
+
+
 def test_no_vllm_names_the_remedy(scripts: ScriptCopy) -> None:
     scripts.use_python("exit 0")
     scripts.fake("python3", "exit 0")
