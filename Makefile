@@ -43,11 +43,12 @@ screenshots: setup ## take the pictures in screenshots/ anew, of the server, the
 	@bash vllm_server/start_server.sh
 	@.venv/bin/python screenshots/make_screenshots.py $(ARGS)
 
-lint: ## ruff, mypy, shellcheck
+lint: ## ruff, mypy, the order of the rooms, shellcheck
 	@bash vllm_server/setup_environment.sh --dev
 	.venv/bin/ruff check $(PYTHON_FILES)
 	.venv/bin/ruff format --check $(PYTHON_FILES)
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 	.venv/bin/shellcheck vllm_server/*.sh .ci/run
 
 test: lint ## lint, type-check, run every test (a real vLLM included)

@@ -22,8 +22,8 @@ import aiohttp
 from benchmarks.speed_pass import Outcome, failures_of
 from llm_client.judge_client import JudgeClient
 from llm_client.reply import Reply
-from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.judge.judge import Judge
+from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.rows.item import Item
 
 _CLIENT = Path(__file__).resolve().parent / "vllm_client.py"

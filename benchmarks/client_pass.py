@@ -26,11 +26,15 @@ import pandas as pd
 
 from llm_client.caller import RetryPolicy
 from llm_client.settings import ROOT
-from mlflow_tracking.judge.judging import JudgeConnection
-from mlflow_tracking.custom_metrics import evaluate_with_llm_judge, make_stock_metric, quiet_deprecations
+from mlflow_tracking.custom_metrics import (
+    evaluate_with_llm_judge,
+    make_stock_metric,
+    quiet_deprecations,
+)
 from mlflow_tracking.judge.call import request_body
 from mlflow_tracking.judge.journal import Journal
 from mlflow_tracking.judge.judge import Judge
+from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import Item

@@ -26,9 +26,9 @@ from benchmarks.speed_pass import Outcome, failures_of
 from llm_client.judge_client import JudgeClient
 from llm_client.reply import Reply
 from mlflow_tracking.command.experiment import Plan
-from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.custom_metrics import evaluate_with_llm_judge
 from mlflow_tracking.judge.journal import Journal
+from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording import run as mlflow_run
 from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataSet, Item, Row
@@ -196,7 +196,8 @@ CONTESTANTS: dict[str, Contestant] = {
 def _job(bench: Bench, rows: Sequence[Item]) -> dict[str, Any]:
     settings = bench.plan.findings.settings
     told = [
-        {"question": row.item.question, "answer": row.item.answer, "reference": row.item.reference} for row in rows
+        {"question": row.item.question, "answer": row.item.answer, "reference": row.item.reference}
+        for row in rows
     ]
     return {
         "base_url": bench.plan.judge_at,
@@ -213,7 +214,8 @@ def _job(bench: Bench, rows: Sequence[Item]) -> dict[str, Any]:
 
 def _data_set(rows: Sequence[Item]) -> DataSet:
     columns = [
-        {QUESTION: row.item.question, ANSWER: row.item.answer, REFERENCE: row.item.reference} for row in rows
+        {QUESTION: row.item.question, ANSWER: row.item.answer, REFERENCE: row.item.reference}
+        for row in rows
     ]
     made = (
         Row(number, number, row.item.question, row.item.answer, row.item.reference, column)

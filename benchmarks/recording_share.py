@@ -33,17 +33,17 @@ from benchmarks.client_speed import instant_server
 from llm_client.caller import RetryPolicy
 from llm_client.settings import ROOT
 from mlflow_tracking.command.console import warn
-from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.custom_metrics import evaluate_with_llm_judge
 from mlflow_tracking.judge.journal import Journal
+from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.recording import run as mlflow_run
 from mlflow_tracking.recording.publish import log_views
 from mlflow_tracking.recording.results import results_table
 from mlflow_tracking.recording.totals import run_metrics, score_metrics
-from mlflow_tracking.rows.row_files import load_rows
 from mlflow_tracking.rows.item import DataSet
+from mlflow_tracking.rows.row_files import load_rows
 
 
 def main() -> int:

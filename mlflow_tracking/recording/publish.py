@@ -50,7 +50,7 @@ def publish(
         prompt = register_prompt(judge.prompt, run_id)
     with _told("the description", warn):
         params = MlflowClient().get_run(run_id).data.params
-        text = describe(summary, params, len(traced), len(rows), results_at)
+        text = describe(summary, params, len(traced), results_at, len(rows))
         mlflow.set_tag(DESCRIPTION_TAG, text)
     with _told("plots and report", warn):
         _log_report(run_id, rows, summary, with_plots=not results_at)

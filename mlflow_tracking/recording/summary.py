@@ -60,7 +60,7 @@ def summarise(scores: Mapping[int, int], metrics: Mapping[str, float]) -> Summar
 
 
 def describe(
-    summary: Summary, params: Mapping[str, str], traced: int, shown: int, results_at: str = ""
+    summary: Summary, params: Mapping[str, str], traced: int, results_at: str = "", shown: int = 0
 ) -> str:
     """The run's description in Markdown, with nothing that is from the rows.
 

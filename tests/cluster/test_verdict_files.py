@@ -14,11 +14,12 @@ import pytest
 
 from llm_client.settings import ROOT
 from mlflow_tracking.cluster.verdict_files import JudgedBlock, OutputError, VerdictFolder
+from mlflow_tracking.custom_metrics import percentile
 from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
-from mlflow_tracking.judge.verdict import Score, Status, Verdict
+from mlflow_tracking.judge.verdict import FAILURES, Score, Status, Verdict
 from mlflow_tracking.recording.sample import RowSample, worst_first
-from mlflow_tracking.recording.totals import StreamedTotals, percentile, run_metrics, score_metrics
-from mlflow_tracking.rows.item import Row
+from mlflow_tracking.recording.totals import Totals
+from mlflow_tracking.rows.item import row_of
 from mlflow_tracking.rows.row_files import RowBlock
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
@@ -60,7 +61,7 @@ def block_of(
     rows = []
     for number in range(first, first + len(verdicts)):
         columns = {"inputs": f"q{number}", "predictions": f"a{number}", "score": f"human {number}"}
-        rows.append(Row(number, number, columns["inputs"], columns["predictions"], "", columns))
+        rows.append(row_of(number, number, columns))
     return RowBlock(file, tuple(rows)), [f"key {row.number}" for row in rows]
 
 
@@ -182,37 +183,37 @@ class TestTotals:
         self, prompt: JudgePrompt, size: int, folder: VerdictFolder
     ) -> None:
         verdicts = some_verdicts(300, prompt)
-        totals = StreamedTotals(prompt)
+        totals, whole = Totals(prompt), Totals(prompt)
         for block in written(folder, prompt, verdicts, size):
-            totals.add(block)
-        whole = run_metrics(verdicts, 10.0, 300) | score_metrics(verdicts, prompt)
-        metrics = totals.metrics(300, 300, 10.0)
-        assert metrics.keys() == whole.keys()
-        latencies = {"llm_judge/latency_p50_s", "llm_judge/latency_p95_s"}
-        for name, value in whole.items():
-            # Latencies are counted with three digits.
-            assert metrics[name] == pytest.approx(value, rel=0.005 if name in latencies else 1e-9)
+            totals.add(block.verdicts)
+        whole.add(verdicts)
+        assert totals.metrics(300, 10.0) == pytest.approx(whole.metrics(300, 10.0), rel=1e-9)
 
     def test_rows_that_no_block_has_were_not_judged(self) -> None:
         verdicts = some_verdicts(10, PLAIN)
-        totals = StreamedTotals(PLAIN)
-        totals.add(JudgedBlock((), tuple("k" * 10), tuple(verdicts)))
-        whole = run_metrics([*verdicts, *[None] * 5], 1.0, 10)
-        metrics = totals.metrics(15, 10, 1.0)
+        totals, whole = Totals(PLAIN), Totals(PLAIN)
+        totals.add(verdicts)
+        totals.add([None] * 5)
+        whole.add([*verdicts, *[None] * 5])
+        metrics, expected = totals.metrics(10, 1.0), whole.metrics(10, 1.0)
         for name in ("total", "failed", "not_judged", "scored"):
-            assert metrics[f"llm_judge/rows_{name}"] == whole[f"llm_judge/rows_{name}"]
+            assert metrics[f"llm_judge/rows_{name}"] == expected[f"llm_judge/rows_{name}"]
         for score in (1, 5):
             name = f"llm_judge/mean_if_failed_are_{score}"
-            assert metrics[name] == pytest.approx(whole[name])
+            assert metrics[name] == pytest.approx(expected[name])
 
     def test_before_a_block_is_finished_every_count_is_there(self) -> None:
-        metrics = StreamedTotals(PLAIN).metrics(60, 0, 1.0)
-        assert metrics == run_metrics([None] * 60, 1.0, 0)
+        totals = Totals(PLAIN)
+        totals.add([None] * 60)
+        metrics = totals.metrics(0, 1.0)
+        assert metrics["llm_judge/rows_not_judged"] == metrics["llm_judge/rows_failed"] == 60
+        counted = {name for name in metrics if name.startswith("llm_judge/rows_")}
+        assert {f"llm_judge/rows_{status}" for status in FAILURES} < counted
 
     def test_without_a_single_score_there_is_no_mean(self) -> None:
-        totals = StreamedTotals(PLAIN)
-        totals.add(JudgedBlock((), ("k",), (Verdict(Status.TIMEOUT, "slow"),)))
-        metrics = totals.metrics(1, 1, 1.0)
+        totals = Totals(PLAIN)
+        totals.add([Verdict(Status.TIMEOUT, "slow")])
+        metrics = totals.metrics(1, 1.0)
         assert "llm_judge_accuracy/v1/mean" not in metrics
         assert metrics["llm_judge/rows_timeout"] == metrics["llm_judge/rows_failed"] == 1
 
@@ -253,7 +254,8 @@ class TestTheSample:
 
     @staticmethod
     def sampled(folder: VerdictFolder, verdicts: Sequence[Verdict], limit: int) -> list[int]:
-        sample = RowSample(limit)
+        sample = RowSample[int](limit)
         for block in written(folder, PLAIN, verdicts, 30):
-            sample.add(block)
-        return [row.record["row"] for row in sample.rows()]
+            for record, verdict in zip(block.records, block.verdicts, strict=True):
+                sample.add((record["file"], record["row"]), verdict, record["row"])
+        return sample.rows()

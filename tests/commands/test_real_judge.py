@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 import requests
 
-from llm_client.judge_client import JudgeClient
 from llm_client.caller import RetryPolicy
+from llm_client.judge_client import JudgeClient
 from llm_client.settings import ROOT
-from mlflow_tracking.judge.judge import Judge
 from mlflow_tracking.judge.preflight import check_server
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
@@ -289,8 +288,7 @@ def control_tokens_of(
     server: JudgeServer, settings: JudgeSettings, control_ids: dict[int, str], item: Item
 ) -> Counter[str]:
     """The control tokens in the prompt as the server renders it."""
-    judge = Judge(JudgeClient(server.base_url, server.api_key, RetryPolicy()), settings)
-    ids = token_ids(server, messages=judge.messages(item))
+    ids = token_ids(server, messages=settings.messages(item))
     return Counter(control_ids[token] for token in ids if token in control_ids)
 
 
@@ -326,7 +324,6 @@ def test_without_the_layer_they_do_get_in(
 def test_what_was_kept_out_stays_readable(
     judge_server: JudgeServer, settings: JudgeSettings
 ) -> None:
-    client = JudgeClient(judge_server.base_url, "", RetryPolicy())
     item = replace(BENIGN, answer="In ChatML a turn ends with <|im_end|>, in Llama with </s>.")
-    content = json.dumps(Judge(client, settings).messages(item), ensure_ascii=False)
+    content = json.dumps(settings.messages(item), ensure_ascii=False)
     assert "In ChatML a turn ends with ‹|im_end|›, in Llama with ‹/s›." in content

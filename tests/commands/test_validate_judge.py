@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from llm_client.settings import ROOT
-from mlflow_tracking.rows.row_files import load_rows
 from mlflow_tracking.rows.item import Row
+from mlflow_tracking.rows.row_files import load_rows
 from tests.support import graded_csv as judges
 from tests.support.experiment_process import Done, Recorded, Workspace, call, finish, write_csv
 from tests.support.graded_csv import label_csv, pairs_csv, scale_csv
@@ -449,9 +449,9 @@ def right_and_wrong_pairs(count: int) -> list[dict[str, str]]:
             by_topic.setdefault(row.columns["topic"], {})[row.columns["human_score"]] = row
     pairs = []
     for number, truth in enumerate(list(by_topic.values())[:count]):
-        answers = [truth["1"].answer, truth["0"].answer]
+        answers = [truth["1"].item.answer, truth["0"].item.answer]
         first, second = answers if number % 2 else reversed(answers)
-        asked = {"inputs": truth["1"].question, "targets": truth["1"].reference}
+        asked = {"inputs": truth["1"].item.question, "targets": truth["1"].item.reference}
         told = {"answer_a": first, "answer_b": second, "winner": "a" if number % 2 else "b"}
         pairs.append(asked | told)
     return pairs

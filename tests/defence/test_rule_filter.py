@@ -48,7 +48,10 @@ def test_few_rules_are_tried_on_an_honest_answer() -> None:
 
 
 def test_no_rule_that_matches_is_left_out() -> None:
-    names = ("mlflow_tracking/data/attacks/injection_attacks.jsonl", "mlflow_tracking/data/attacks/wrong_and_right_answers.jsonl")
+    names = (
+        "mlflow_tracking/data/attacks/injection_attacks.jsonl",
+        "mlflow_tracking/data/attacks/wrong_and_right_answers.jsonl",
+    )
     files = [ROOT / name for name in (*names, "README.ru.md", "README.md")]
     texts = [line for file in files for line in file.read_text("utf-8").splitlines()]
     matched = 0

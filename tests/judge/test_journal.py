@@ -189,7 +189,7 @@ def test_verdicts_without_their_header_are_not_this_runs(path: Path, first: byte
 
 def test_a_journal_that_another_process_uses_is_refused(path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from mlflow_tracking.journal import Journal\n"
+        "import sys; from pathlib import Path; from mlflow_tracking.judge.journal import Journal\n"
         "journal = Journal(Path(sys.argv[1]), {}); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from llm_client.judge_client import JudgeClient
 from llm_client.caller import RetryPolicy
+from llm_client.judge_client import JudgeClient
 from llm_client.settings import ROOT
-from mlflow_tracking.judge.pair_judge import PairJudge
-from mlflow_tracking.rows.item import PairItem
-from mlflow_tracking.validation.pairs import chance_of_first, pairwise_passes
+from mlflow_tracking.judge.judge import Judge
 from mlflow_tracking.judge.prompt import load_pairwise_prompt
 from mlflow_tracking.judge.reply_form import PromptError
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Status, Verdict
+from mlflow_tracking.rows.item import PairItem
+from mlflow_tracking.validation.pairs import chance_of_first, pairwise_passes
 from tests.support.judge_stub import JudgeStub, serving
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
@@ -38,12 +38,13 @@ def stub() -> Iterator[JudgeStub]:
 
 async def judged(stub: JudgeStub, pair: PairItem, judge: JudgeSettings) -> Verdict:
     async with JudgeClient(stub.base_url, "", RetryPolicy(attempts=1)) as client:
-        return await PairJudge(client, judge).judge(pair)
+        asked = replace(judge, score_only=True)  # as pairwise_passes has it
+        return await Judge(client, asked).judge(pair)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_shipped_prompts_show_both_answers_as_material(name: str) -> None:
-    judge = PairJudge(JudgeClient("http://x/v1", "", RetryPolicy()), settings(name))
+    judge = settings(name)
     system, user = judge.messages(PAIR)
     assert system["role"] == "system"
     assert "It is" not in system["content"]
@@ -104,8 +105,7 @@ async def test_a_reply_that_chooses_neither_is_no_verdict(stub: JudgeStub) -> No
 
 def test_both_orders_are_asked_and_kept_apart() -> None:
     first, second = pairwise_passes(settings(), [PAIR])
-    client = JudgeClient("http://x/v1", "", RetryPolicy())
     [a], [b] = first.items, second.items
     assert (a.answer, getattr(b, "second", "")) == (PAIR.answer, PAIR.answer)
-    judge = PairJudge(client, first.settings)
+    judge = first.settings
     assert len({judge.key(a), judge.key(b), judge.key(replace(PAIR, second="other"))}) == 3

@@ -19,6 +19,7 @@ from mlflow_tracking.judge.reply_form import (
     ReplyForm,
     read_form,
 )
+from mlflow_tracking.rows.item import Item
 
 SHIPPED = sorted((ROOT / "mlflow_tracking/prompts").glob("judge_prompt*.txt"))
 CONTROL = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "[INST]", "</s>", "<start_of_turn>"]
@@ -55,7 +56,7 @@ def safety_of(prompt: JudgePrompt) -> TextSafety:
 
 
 def user_message(prompt: JudgePrompt, question: str, answer: str, reference: str = "") -> str:
-    return prompt.render(question, answer, reference, safety_of(prompt))[-1]["content"]
+    return prompt.render(Item(question, answer, reference), safety_of(prompt))[-1]["content"]
 
 
 @pytest.fixture(scope="module", params=SHIPPED, ids=lambda path: path.stem)
@@ -84,7 +85,7 @@ def test_three_prompts_are_shipped() -> None:
 def test_a_shipped_prompt_holds_each_part_of_the_row_once(
     shipped: JudgePrompt, question: str, answer: str, reference: str
 ) -> None:
-    system, user = shipped.render(question, answer, reference, safety_of(shipped))
+    system, user = shipped.render(Item(question, answer, reference), safety_of(shipped))
     assert (system["role"], user["role"]) == ("system", "user")
     assert user["content"].count(question) == user["content"].count(answer) == 1
     assert "{" not in user["content"].replace(answer, "")
@@ -98,8 +99,8 @@ def test_a_shipped_prompt_holds_each_part_of_the_row_once(
 
 def test_the_fixed_text_is_the_same_with_and_without_a_reference(shipped: JudgePrompt) -> None:
     """The server's prefix cache holds it for all rows."""
-    first = shipped.render("Q", "A", "R", RAW)[0]
-    assert first == shipped.render("other", "row", "", RAW)[0]
+    first = shipped.render(Item("Q", "A", "R"), RAW)[0]
+    assert first == shipped.render(Item("other", "row"), RAW)[0]
 
 
 @pytest.mark.parametrize(
@@ -163,12 +164,12 @@ def test_a_row_never_leaves_its_place(
 ) -> None:
     prompt = load_prompt(path)
     safety = safety_of(prompt)
-    system, user = prompt.render(question, answer, reference, safety)
+    system, user = prompt.render(Item(question, answer, reference), safety)
     parts = [safety.neutralise(text) for text in (question, answer, reference)]
     # The message is the template with each text put in once, as it is, and nothing expanded.
     template = prompt.user
     if not reference.strip():
-        template = prompt.render("{question}", "{answer}", "", RAW)[1]["content"]
+        template = prompt.render(Item("{question}", "{answer}"), RAW)[1]["content"]
     expected = ""
     for piece in re.split(r"(\{(?:question|answer|reference)\})", template):
         names = {"{question}": parts[0], "{answer}": parts[1], "{reference}": parts[2]}
@@ -221,7 +222,7 @@ def test_a_row_cannot_forge_a_line_that_stands_around_it(tmp_path: Path, forged:
 
 
 def test_a_file_without_a_fence_is_one_user_message(tmp_path: Path) -> None:
-    messages = prompt_of(tmp_path, FORM + ROW).render("Q", "A", "", RAW)
+    messages = prompt_of(tmp_path, FORM + ROW).render(Item("Q", "A"), RAW)
     assert [message["role"] for message in messages] == ["user"]
     assert messages[0]["content"] == (FORM + "Question: Q\nAnswer: A")
 
@@ -232,7 +233,7 @@ def test_a_file_without_a_fence_is_one_user_message(tmp_path: Path) -> None:
     ids=["fence-first", "fence-last", "row-before-the-fence"],
 )
 def test_a_rows_text_is_never_in_a_system_message(tmp_path: Path, text: str) -> None:
-    messages = prompt_of(tmp_path, text).render("Q", "A", "", RAW)
+    messages = prompt_of(tmp_path, text).render(Item("Q", "A"), RAW)
     assert [message["role"] for message in messages] == ["user"]
     assert "Answer: A" in messages[0]["content"]
 
@@ -271,8 +272,8 @@ def test_what_speaks_of_the_reference_is_left_out_for_a_row_without_one(
     tmp_path: Path, row: str, expected: str, reference: str
 ) -> None:
     prompt = prompt_of(tmp_path, f"{FORM}---\n{row}\n")
-    assert prompt.render("2 + 2?", "4", reference, RAW)[-1]["content"] == expected
-    filled = prompt.render("2 + 2?", "4", "four", RAW)[-1]["content"]
+    assert prompt.render(Item("2 + 2?", "4", reference), RAW)[-1]["content"] == expected
+    filled = prompt.render(Item("2 + 2?", "4", "four"), RAW)[-1]["content"]
     assert filled.count("four") == row.count("{reference}")
 
 

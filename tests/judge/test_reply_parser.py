@@ -493,9 +493,7 @@ def test_each_criterion_has_its_own_score() -> None:
     ],
     ids=["plain", "marks", "thoughts", "last", "second-verdict"],
 )
-def test_the_place_of_a_score_is_its_digit_in_the_whole_reply(
-    reply: str, form: ReplyForm
-) -> None:
+def test_the_place_of_a_score_is_its_digit_in_the_whole_reply(reply: str, form: ReplyForm) -> None:
     parsed = parse_reply(reply, form)
     place = parsed.places[form.overall]
     assert reply[place] == "4"

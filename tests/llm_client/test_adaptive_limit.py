@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_client.adaptive_limit import MOST, AT_FIRST, AdaptiveLimit
+from llm_client.adaptive_limit import AT_FIRST, MOST, AdaptiveLimit
 from llm_client.caller import CallFailed, RetryPolicy
 from llm_client.judge_client import JudgeClient
 from llm_client.server_pool import ServerLoad, server_load
 from llm_client.settings import ROOT
-from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.custom_metrics import evaluate_with_llm_judge
 from mlflow_tracking.judge.journal import Journal
+from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from tests.support.judge_stub import Call, JudgeStub, serving
@@ -28,7 +28,9 @@ from tests.support.judge_stub import Call, JudgeStub, serving
 class Server:
     """A server on a clock of its own: `rate(in_flight)` rows a second, always as many in flight."""
 
-    def __init__(self, rate: Callable[[int], float], start: int = AT_FIRST, most: int = MOST) -> None:
+    def __init__(
+        self, rate: Callable[[int], float], start: int = AT_FIRST, most: int = MOST
+    ) -> None:
         self.rate, self.now, self.in_flight = rate, 0.0, 0
         self.limit = AdaptiveLimit(start, most, clock=lambda: self.now)
         self.seen: list[int] = []

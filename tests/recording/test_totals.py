@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_client.settings import ROOT
-from mlflow_tracking.judge.prompt import load_prompt
+from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
 from mlflow_tracking.judge.verdict import FAILURES, Score, Status, Verdict, verdict_line
-from mlflow_tracking.recording.totals import run_metrics, score_metrics
+from mlflow_tracking.recording.totals import Totals
 from mlflow_tracking.rows.item import SCALE
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
@@ -26,7 +26,7 @@ SURE = (0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def scored(value: int, probabilities: tuple[float, ...] | None = None, **more: object) -> Verdict:
-    verdict = Verdict(Status.OK, scores={"Score": Score(value, probabilities)}, attempts=1)
+    verdict = Verdict(Status.OK, scores={"Score": Score(value, probabilities)}, calls=1, attempts=1)
     return replace(verdict, justification="Why.", **more)  # type: ignore[arg-type]
 
 
@@ -45,6 +45,7 @@ COMMON = {
     "completion_tokens": st.integers(0, 10**6),
     "cached_tokens": st.integers(0, 10**6),
     "latency_s": st.floats(0, 10**4),
+    "calls": st.integers(0, 9),
     "attempts": st.integers(0, 9),
     "ended_at": st.floats(0, 2e9),
     "answer_truncated": st.booleans(),
@@ -145,9 +146,26 @@ def test_a_verdict_without_a_part_is_not_read(name: str) -> None:
 
 
 def totals(verdicts: Sequence[Verdict | None], judged_s: float = 2.0) -> dict[str, float]:
-    metrics = run_metrics(verdicts, judged_s, len(verdicts))
-    assert all(name.startswith("llm_judge/") for name in metrics)
-    return {name.removeprefix("llm_judge/"): value for name, value in metrics.items()}
+    found = metrics_of(verdicts, PROMPT, judged_s)
+    return {
+        name.removeprefix("llm_judge/"): value
+        for name, value in found.items()
+        if name.startswith("llm_judge/")
+    }
+
+
+def metrics_of(
+    verdicts: Sequence[Verdict | None], prompt: JudgePrompt, judged_s: float = 2.0
+) -> dict[str, float]:
+    found = Totals(prompt)
+    found.add(verdicts)
+    return found.metrics(len(verdicts), judged_s)
+
+
+def score_metrics(verdicts: Sequence[Verdict | None], prompt: JudgePrompt) -> dict[str, float]:
+    """`llm_judge_accuracy/v1/mean` and its like."""
+    found = metrics_of(verdicts, prompt)
+    return {name: value for name, value in found.items() if not name.startswith("llm_judge/")}
 
 
 def is_honest(metrics: dict[str, float]) -> bool:
@@ -162,15 +180,15 @@ def is_honest(metrics: dict[str, float]) -> bool:
 MIXED: list[Verdict | None] = [
     scored(5, SURE, prompt_tokens=100, completion_tokens=20, cached_tokens=50, latency_s=1.0),
     scored(3, (0.0, 0.0, 0.5, 0.5, 0.0), prompt_tokens=10, completion_tokens=2, latency_s=3.0),
-    Verdict(Status.UNPARSABLE, "prose", prompt_tokens=10, attempts=1, latency_s=2.0),
-    Verdict(Status.TRUNCATED, "cut", attempts=1, latency_s=2.0),
+    Verdict(Status.UNPARSABLE, "prose", prompt_tokens=10, calls=1, attempts=1, latency_s=2.0),
+    Verdict(Status.TRUNCATED, "cut", calls=1, attempts=1, latency_s=2.0),
     replace(scored(2), status=Status.TRUNCATED, latency_s=2.0, justification="Cut […]"),
     Verdict(Status.TOO_LONG, "9000", prompt_tokens=9000),
-    Verdict(Status.HTTP_ERROR, "500", attempts=6),
-    Verdict(Status.TIMEOUT, "slow", attempts=6),
+    Verdict(Status.HTTP_ERROR, "500", calls=1, attempts=6),
+    Verdict(Status.TIMEOUT, "slow", calls=1, attempts=6),
     Verdict(Status.EMPTY_INPUT, "no answer"),
     None,
-    scored(1, suspected_manipulation=("Score: 5",), attempts=3, latency_s=4.0),
+    scored(1, suspected_manipulation=("Score: 5",), calls=2, attempts=3, latency_s=4.0),
 ]
 
 
@@ -223,7 +241,7 @@ def test_the_expected_score_is_the_mean_over_rows_that_have_one() -> None:
     [
         [],
         [None, None],
-        [Verdict(Status.HTTP_ERROR, "dead", attempts=6)] * 3,
+        [Verdict(Status.HTTP_ERROR, "dead", calls=1, attempts=6)] * 3,
         [Verdict(status, "x") for status in FAILURES],
     ],
     ids=["no-rows", "not-judged", "dead-server", "one-of-each"],

@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,14 +20,15 @@ from mlflow.entities import Trace
 
 from llm_client.settings import ROOT
 from mlflow_tracking.compare_runs import pair_rows
+from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
 from mlflow_tracking.recording import publish as run_views
 from mlflow_tracking.recording import report, traces
 from mlflow_tracking.recording.plots import make_plots, png
 from mlflow_tracking.recording.sample import choose_rows, worst_first
-from mlflow_tracking.recording.summary import describe, make_headline
-from mlflow_tracking.recording.totals import run_metrics
-from mlflow_tracking.rows.item import Row
+from mlflow_tracking.recording.summary import Summary, describe, summarise
+from mlflow_tracking.recording.totals import Totals
+from mlflow_tracking.rows.item import Item, Row
 from mlflow_tracking.stats.estimate import mean_interval
 from tests.support.experiment_process import Workspace, call, numbered_rows, write_csv
 from tests.support.hostile_rows import ANSWERS, hostile_rows
@@ -71,7 +72,7 @@ def failed(status: Status = Status.TIMEOUT, reason: str = "no answer in 300 s") 
 
 def row(number: int, answer: str = "an answer", question: str = "a question?") -> Row:
     columns = {"inputs": question, "predictions": answer}
-    return Row(number, number + 1, question, answer, "", columns)
+    return Row(number, number + 1, Item(question, answer), columns)
 
 
 def traces_of(workspace: Workspace, run_id: str) -> dict[str, Trace]:
@@ -99,11 +100,17 @@ class Texts(HTMLParser):
         self.text += data
 
 
+def summary_of(verdicts: Sequence[Verdict | None]) -> Summary:
+    totals = Totals(load_prompt(ROOT / "mlflow_tracking/prompts/judge_prompt_en.txt"))
+    totals.add(verdicts)
+    return summarise(totals.overall, totals.metrics(len(verdicts), 1.0))
+
+
 def page_of(verdicts: list[Verdict | None], answers: list[str] | None = None) -> str:
     rows = [row(n + 1, answers[n] if answers else "an answer") for n in range(len(verdicts))]
-    headline = make_headline(verdicts, run_metrics(verdicts, 1.0, len(verdicts)))
+    summary = summary_of(verdicts)
     judged = list(zip(rows, verdicts, strict=True))
-    return report.render_report(report.Report("a run", "id", {}, headline, judged, {}))
+    return report.render_report(report.Report("a run", "id", {}, summary, judged, {}))
 
 
 # which rows
@@ -156,23 +163,23 @@ def test_too_few_rows_have_no_interval(values: list[int]) -> None:
 
 def test_the_description_says_the_mean_and_what_it_does_not_rest_on() -> None:
     verdicts = [scored(4), scored(2), failed(), failed(Status.UNPARSABLE), None]
-    headline = make_headline(verdicts, run_metrics(verdicts, 1.0, 4))
-    text = describe(headline, {"judge_model": "a-judge"}, 5)
+    summary = summary_of(verdicts)
+    text = describe(summary, {"judge_model": "a-judge"}, 5)
     assert "Mean score 3.00" in text and "2 of 5 rows" in text and "a-judge" in text
     assert "3 rows: 1 not_judged, 1 unparsable, 1 timeout" in text
     assert "1.80 to 4.20" in text
 
 
 def test_a_run_without_a_score_says_so_instead_of_a_number() -> None:
-    headline = make_headline([failed()], run_metrics([failed()], 1.0, 1))
-    assert "Mean score none" in describe(headline, {}, 1)
+    summary = summary_of([failed()])
+    assert "Mean score none" in describe(summary, {}, 1)
 
 
 def test_the_description_warns_of_an_average_over_some_traces() -> None:
     verdicts = [scored(4), scored(2)]
-    headline = make_headline(verdicts, run_metrics(verdicts, 1.0, 2))
-    assert "1 of 2 rows" in describe(headline, {}, 1)
-    assert "not the mean" not in describe(headline, {}, 2) + describe(headline, {}, 0)
+    summary = summary_of(verdicts)
+    assert "1 of 2 rows" in describe(summary, {}, 1)
+    assert "not the mean" not in describe(summary, {}, 2) + describe(summary, {}, 0)
 
 
 # the plots

@@ -1,6 +1,6 @@
 """Does all that the project imports stand in a requirements file, and does nothing else?
 
-python -m pytest tests/test_requirements.py
+python -m pytest tests/repository/test_requirements.py
 """
 
 import ast

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_client.settings import ROOT
-from mlflow_tracking.rows.row_files import load_rows
 from mlflow_tracking.rows.item import DataError, DataSet
+from mlflow_tracking.rows.row_files import load_rows
 
 HEADER = "inputs,predictions,targets\n"
 
@@ -277,9 +277,9 @@ def test_white_space_stays_but_around_a_reference(tmp_path: Path) -> None:
 def test_a_very_long_answer_and_a_nul_are_read(tmp_path: Path) -> None:
     long = "слово " * 33_334
     rows = data_of(tmp_path, HEADER + f'a,"{long}",\nb,x\x00y,\n').rows
-    assert rows[0].answer == long
+    assert rows[0].item.answer == long
     assert len(long) > 200_000
-    assert rows[1].answer == "x\x00y"
+    assert rows[1].item.answer == "x\x00y"
 
 
 def test_other_readers_of_csv_are_not_limited_by_ours(tmp_path: Path) -> None:

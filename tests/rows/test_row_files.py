@@ -88,7 +88,7 @@ def test_a_block_has_the_same_name_again_and_another_when_a_row_changed(tmp_path
 def test_a_null_is_an_empty_text_and_other_columns_become_text(tmp_path: Path) -> None:
     row = {"inputs": "q", "predictions": None, "tags": ["x", 1], "n": 7, "ok": None}
     [read_row] = rows_of(read(write(tmp_path / "a.jsonl", [row])))
-    assert read_row.answer == ""
+    assert read_row.item.answer == ""
     assert dict(read_row.columns) == {
         **{"inputs": "q", "predictions": "", "ok": ""},
         **{"tags": '["x", 1]', "n": "7"},
@@ -140,7 +140,11 @@ def test_a_parquet_column_that_is_no_text_is_a_mistake(tmp_path: Path) -> None:
 def test_a_dictionary_of_texts_is_text(tmp_path: Path) -> None:
     column = pa.array(["yes", "no", "yes"]).dictionary_encode()
     pq.write_table(pa.table({"inputs": ["q"] * 3, "predictions": column}), tmp_path / "a.parquet")
-    assert [row.item.answer for row in rows_of(read(tmp_path / "a.parquet"))] == ["yes", "no", "yes"]
+    assert [row.item.answer for row in rows_of(read(tmp_path / "a.parquet"))] == [
+        "yes",
+        "no",
+        "yes",
+    ]
 
 
 def test_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> None:

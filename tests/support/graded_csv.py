@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from mlflow_tracking.validation.injection import CORPUS, load_corpus
+from mlflow_tracking.defence.attacks import CORPUS, load_corpus
 from tests.support.experiment_process import write_csv
 from tests.support.judge_stub import Call
 

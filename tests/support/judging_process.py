@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from llm_client.judge_client import JudgeClient
 from llm_client.caller import RetryPolicy
+from llm_client.judge_client import JudgeClient
 from llm_client.settings import ROOT
 from mlflow_tracking.judge.journal import Journal, JournalError
 from mlflow_tracking.judge.judge import Judge
@@ -35,11 +35,11 @@ async def main() -> int:
     async with JudgeClient(base_url, "", RetryPolicy(), concurrency) as client:
         judge = Judge(client, settings)
         try:
-            await judge_all(items, judge, journal, concurrency)
+            verdicts = await judge_all(items, judge, journal, concurrency)
         except JournalError as fault:
             sys.stderr.write(f"{fault}\n")
             return 1
-        scored = sum(not journal.verdicts[judge.key(item)].failed for item in items)
+        scored = sum(not verdict.failed for verdict in verdicts)
     journal.close()
     sys.stdout.write(f"done {scored}\n")
     return 0

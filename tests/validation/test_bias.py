@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from llm_client.settings import ROOT
+from mlflow_tracking.defence.attacks import CORPUS, load_corpus
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
-from mlflow_tracking.validation.passes import stratified
-from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.item import DataError, Item
 from mlflow_tracking.validation.bias import (
     PROBES,
     add_markdown,
-    bias_lines,
     bias_passes,
     claim_expertise,
     inapplicable,
     language_of,
     load_parallel,
     mean_shift,
+    measure_shifts,
     pad,
     plain_text,
     repeat_question,
@@ -32,10 +32,10 @@ from mlflow_tracking.validation.consistency import (
     BASE,
     consistency_passes,
     consistency_table,
+    measure_consistency,
     other_concurrency,
 )
-from mlflow_tracking.validation.injection import CORPUS, load_corpus
-from mlflow_tracking.validation.passes import probe_settings
+from mlflow_tracking.validation.passes import probe_settings, stratified
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
 ITEM = Item("What is a router?", "A router forwards packets. It works at layer 3.", "ref")
@@ -122,15 +122,11 @@ def test_a_probe_is_measured_on_the_rows_that_it_changed() -> None:
     assert [len(passes[probe.key].items) for probe in PROBES] == [15, 12, 15, 15, 15]
     verdicts = {one.name: scored(*[3] * len(one.items)) for one in passes.values()}
     verdicts[BASE] = scored(*[1] * 12, *[5] * 3)
-    lines = {line.key: line for line in bias_lines(items, verdicts, seed=0)}
-    shift = lines["shift_markdown_stripped"].values[1]
-    assert shift
+    shifts = {one.key: one.by.integer for one in measure_shifts(items, verdicts, seed=0)}
+    shift = shifts["markdown_stripped"]
     assert (shift.value, shift.n) == (2, 12)  # the three rows of score 5 have none
-    whole = lines["shift_padding"].values[1]
-    assert whole
-    assert whole.value == pytest.approx((12 * 2 - 3 * 2) / 15)
-    language = lines["shift_language"].values[1]
-    assert language
+    assert shifts["padding"].value == pytest.approx((12 * 2 - 3 * 2) / 15)
+    language = shifts["language"]
     assert (language.value, language.n) == (0, 30)
 
 
@@ -141,15 +137,14 @@ def test_no_markdown_anywhere_is_a_result_and_no_fault() -> None:
         one.name: scored(*[3] * len(one.items)) for one in bias_passes(settings(), items, 30)
     }
     verdicts[BASE] = scored(*[3] * 12)
-    [line] = [x for x in bias_lines(items, verdicts, 0) if x.key == "shift_markdown_stripped"]
-    assert line.values[0]
-    assert line.values[0].note == "only 0 of 12 have Markdown"
+    [one] = [x for x in measure_shifts(items, verdicts, 0) if x.key == "markdown_stripped"]
+    assert one.by.expected.note == "only 0 of 12 have Markdown"
 
 
 def test_rows_without_a_verdict_shift_nothing() -> None:
-    before = [1.0, None, *[2.0] * 10]
-    after = [2.0, 5.0, *[2.0] * 9, None]
-    shift = mean_shift(before, after, seed=0)
+    before = scored(1, None, *[2] * 10)
+    after = scored(2, 5, *[2] * 9, None)
+    shift = mean_shift(before, after, seed=0).integer
     assert shift.n == 10
     assert shift.value == pytest.approx(0.1)
 
@@ -161,7 +156,7 @@ def test_repeats_are_asked_for_anew_and_told_apart() -> None:
     cold = [one for name, one in passes.items() if name.startswith("same again")]
     own = [one for name, one in passes.items() if name.startswith("own temperature")]
     assert len(cold) == 2  # and the base
-    assert len({one.salt for one in cold}) == 2
+    assert len({one.settings.salt for one in cold}) == 2
     assert [one.settings.temperature for one in own] == [None] * 3
     assert len({one.settings.seed for one in own}) == 3
     assert passes["other order"].items != tuple(items)
@@ -179,11 +174,10 @@ def test_a_shuffled_pass_is_compared_row_by_row() -> None:
 
     verdicts = {one.name: scored(*map(score, one.items)) for one in passes}
     verdicts[BASE] = scored(*map(score, items))
-    section = consistency_table(items, verdicts, seed=0)
-    flips = dict(section.named())
-    assert flips["flips_other_order"].value == 0
+    found = measure_consistency(items, verdicts, seed=0)
+    assert found.order.value == 0
     verdicts["other concurrency"] = scored(*[2] * 12)  # the judge gives a 2 to rows 1, 6, 11
-    flips = dict(consistency_table(items, verdicts, seed=0).named())
+    flips = dict(consistency_table(measure_consistency(items, verdicts, seed=0)).named())
     assert flips["flips_other_concurrency"].value == pytest.approx(9 / 12)
     assert flips["flips_temperature_0"].value == 0
 
@@ -216,5 +210,5 @@ def test_a_sample_has_all_human_scores_alike_and_is_the_same_again() -> None:
 
 
 def test_a_missing_corpus_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="injection_attacks.jsonl: cannot be read"):
+    with pytest.raises(DataError, match="wrong_and_right_answers.jsonl: cannot be read"):
         load_corpus(tmp_path, 1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlflow_tracking.rows.graded import Winner
-from mlflow_tracking.validation.consistency import changed_share, consistency
+from mlflow_tracking.validation.consistency import changed_share, repeats
 from mlflow_tracking.validation.pairs import (
     merge_orders,
     over_length,
@@ -106,7 +106,7 @@ def test_flips_and_spread_worked_out_by_hand() -> None:
     # Rows: 3 3 3 never flips; 1 5 3 does, deviation 2, spread 4; 4 4 - has two verdicts and does
     # not; 2 - - has one and is left out.
     rows: list[list[int | None]] = [[3, 3, 3], [1, 5, 3], [4, 4, None], [2, None, None]] * 5
-    found = consistency(list(zip(*rows, strict=True)))
+    found = repeats(list(zip(*rows, strict=True)))
     assert (found.passes, found.flips.n) == (3, 15)
     assert found.flips.value == pytest.approx(1 / 3)
     assert found.deviation.value == pytest.approx(2 / 3)
@@ -115,7 +115,7 @@ def test_flips_and_spread_worked_out_by_hand() -> None:
 
 def test_a_steady_judge_does_not_flip_and_the_interval_says_how_surely() -> None:
     scores = [1 + row % 5 for row in range(30)]
-    found = consistency([scores] * 3)
+    found = repeats([scores] * 3)
     assert (found.flips.value, found.deviation.value, found.spread.value) == (0, 0, 0)
     assert found.flips.high is not None
     # Wilson for 0 of 30: z^2 / (n + z^2) = 3.8415 / 33.8415.
@@ -124,7 +124,7 @@ def test_a_steady_judge_does_not_flip_and_the_interval_says_how_surely() -> None
 
 @pytest.mark.parametrize("passes", [[], [[1] * 20], [[1, 2], [2, 2]], [[None] * 20] * 2])
 def test_nothing_repeated_is_not_enough_data(passes: list[list[int | None]]) -> None:
-    found = consistency(passes)
+    found = repeats(passes)
     assert found.flips.value is None
     assert found.flips.note == "fewer than 10 rows"
     json.dumps(asdict(found), allow_nan=False)
@@ -140,7 +140,7 @@ def test_the_share_that_changed_against_a_first_pass() -> None:
 def test_the_spread_of_a_noisy_judge_is_that_of_its_noise() -> None:
     random = np.random.default_rng(0)
     passes = [random.integers(1, 4, size=2_000).tolist() for _ in range(3)]
-    found = consistency(passes)
+    found = repeats(passes)
     # All three of 1..3 the same: 3 / 27; so 1 - 1/9 flip.
     assert found.flips.low is not None
     assert found.flips.high is not None

@@ -26,7 +26,7 @@ from mlflow_tracking.validation.agreement import (
     length_excess,
     length_judge,
 )
-from mlflow_tracking.validation.consistency import consistency
+from mlflow_tracking.validation.consistency import repeats
 from mlflow_tracking.validation.labels import binary_agreement
 from mlflow_tracking.validation.pairs import over_length, pair_agreement, prefer_the_longer
 from mlflow_tracking.validation.trust import Evidence, name_biases, trust
@@ -279,7 +279,7 @@ def test_what_may_be_chance_or_does_not_matter_is_not_named(measured: dict[str, 
 def test_a_judge_that_flips_is_found_from_its_passes() -> None:
     random = np.random.default_rng(0)
     passes = [[int(s) for s in np.clip(HUMAN + random.integers(-1, 2, ROWS), 1, 5)] for _ in "123"]
-    flips = consistency(passes).flips
+    flips = repeats(passes).flips
     evidence = replace(GOOD, flips=flips)
     assert trust(evidence).level == "triage"
     assert name_biases(evidence)[0].startswith("flips: ")
