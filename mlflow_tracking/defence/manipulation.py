@@ -13,8 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from mlflow_tracking.defence.rule_filter import RuleFilter
-from mlflow_tracking.defence.rules import RULES, TAKEOVER, TALK
+from mlflow_tracking.defence.rules import TAKEOVER, TALK, candidates
 from mlflow_tracking.defence.safe_text import ControlTokens
 
 Span = tuple[int, int]  # start and end in the answer
@@ -24,7 +23,6 @@ _TO_LATIN = str.maketrans("асеорхукмтнвзАСЕОРХУКМТНВ", 
 _TO_CYRILLIC = str.maketrans("aceopxykmuHBTKMACEOPXY", "асеорхукмиНВТКМАСЕОРХУ")
 # A longer word is none, and rules that look for word endings would take minutes over it.
 _WORD_CHARS = 60
-_FILTER = RuleFilter(RULES)
 _CODE = re.compile(r"`[^`\n]+`[ \t]+")
 _LEET = str.maketrans("013457@$", "oieastas")
 
@@ -32,7 +30,7 @@ _LEET = str.maketrans("013457@$", "oieastas")
 def find_spans(answer: str) -> list[Span]:
     """The parts of `answer` that speak to the judge, in order, without overlap; usually none."""
     folded, places = _fold(answer)
-    rules = _FILTER.candidates(folded)
+    rules = candidates(folded)
     found = [
         (_behind_code(folded, start, end, rules), end)
         for start, end in _segments(folded)
