@@ -19,7 +19,8 @@ class Totals:
 
     def __init__(self, prompt: JudgePrompt) -> None:
         self._prompt = prompt
-        self.scores: dict[str, Counter[int]] = {name: Counter() for name in prompt.format.scores}
+        self.overall: Counter[int] = Counter()  # how often each overall score was given
+        self._scores: dict[str, Counter[int]] = {name: Counter() for name in prompt.format.scores}
         self._counts: Counter[str] = Counter()
         self._expected_sum, self._expected_count = 0.0, 0
         self._latencies: Counter[float] = Counter()  # seconds, of one call
@@ -42,11 +43,14 @@ class Totals:
         if verdict is None:
             return
         counts["rows_suspected_manipulation"] += bool(verdict.suspected_manipulation)
-        for label, score in verdict.scores.items():
-            self.scores[label][score.value] += 1
-        if verdict.overall and verdict.overall.expected is not None:
-            self._expected_sum += verdict.overall.expected
-            self._expected_count += 1
+        for label, counted in self._scores.items():
+            if label in verdict.scores:
+                counted[verdict.scores[label].value] += 1
+        if verdict.overall:
+            self.overall[verdict.overall.value] += 1
+            if verdict.overall.expected is not None:
+                self._expected_sum += verdict.overall.expected
+                self._expected_count += 1
 
     def add_costs(self, verdicts: Sequence[Verdict | None]) -> None:
         """Count what the calls for some rows cost, and nothing else of the rows."""
@@ -60,11 +64,6 @@ class Totals:
             counts["retries"] += verdict.attempts - verdict.calls
             if verdict.latency_s:
                 self._latencies[verdict.latency_s] += 1
-
-    @property
-    def overall(self) -> Counter[int]:
-        """How often each overall score was given."""
-        return self.scores[self._prompt.format.overall]
 
     def metrics(self, judged: int, judged_s: float) -> dict[str, float]:
         """The run's `llm_judge/` metrics, and `llm_judge_accuracy/v1/mean` and its like.
@@ -94,6 +93,6 @@ class Totals:
     def _aggregates(self) -> dict[str, float]:
         return {
             f"{metric_name(self._prompt, label)}/{METRIC_VERSION}/{name}": value
-            for label, counts in self.scores.items()
+            for label, counts in self._scores.items()
             for name, value in aggregate(counts).items()
         }
