@@ -24,9 +24,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llm_client.settings import Settings, load_settings
-from mlflow_tracking.command import flags
 from mlflow_tracking.command.console import say, warn
-from mlflow_tracking.command.flags import CallFlags, JudgeFlags, RowFlags, RunFlags, take
+from mlflow_tracking.command.flags import (
+    CallFlags,
+    FlagParser,
+    JudgeFlags,
+    RowFlags,
+    RunFlags,
+    take,
+)
 from mlflow_tracking.command.frame import run_command
 
 if TYPE_CHECKING:
@@ -45,7 +51,7 @@ class BatchFlags:
     judge: JudgeFlags
     run: RunFlags
     output: Path | None = None  # of export
-    except_: Sequence[Path] = ()
+    answered: Sequence[Path] = ()
     results: Sequence[Path] = ()  # of import
 
 
@@ -94,7 +100,7 @@ def export(given: BatchFlags, requests: Requests) -> int:
     from llm_client.batch_file import BatchError, read_results, request_line
 
     assert given.output is not None, "export has --output"
-    answered = read_results(given.except_) if given.except_ else {}
+    answered = read_results(given.answered) if given.answered else {}
     left = [
         body
         for name, body in requests.items()
@@ -153,28 +159,19 @@ def record(experiment: "Experiment") -> int:
 
 def read_flags(action: str, settings: Settings, words: Sequence[str]) -> BatchFlags:
     """The command line; every default is shown by --help."""
-    parser = flags.FlagParser(f"batch_requests {action}", __doc__)
+    parser = FlagParser(f"batch_requests {action}", __doc__)
     parser.prog += f" {action}"
-    add = parser.add
-    add("--data", "rows with inputs,predictions[,targets]", type=Path, required=True)
-    flags.add_reading_flags(parser)
-    flags.add_prompt_flag(parser)
-    flags.add_judge_flags(parser)
-    flags.add_server_flag(parser, settings)
-    flags.add_scoring_flags(parser)
+    parser.add_group(RowFlags)
+    parser.add_group(JudgeFlags)
     if action == "export":
-        add("--output", "the batch file to write", type=Path, required=True)
-        add(
-            "--except",
-            "results that are there: what they answer is left out",
-            type=Path,
-            nargs="+",
-            default=(),
-            dest="except_",
+        parser.add("--output", "the batch file to write", type=Path, required=True)
+        text = "results that are there: what they answer is left out"
+        parser.add(
+            "--except", text, type=Path, nargs="+", default=(), dest="answered", metavar="FILE"
         )
     else:
-        add("--results", "what the job wrote", type=Path, nargs="+", required=True)
-        flags.add_recording_flags(parser, settings)
+        parser.add("--results", "what the job wrote", type=Path, nargs="+", required=True)
+        parser.add_group(RunFlags, experiment_name=settings.experiment_name)
     given = parser.parse_args(words)
     if not given.model:
         parser.error("--model: the judge's name in the batch job; there is no server to tell it")
@@ -182,10 +179,10 @@ def read_flags(action: str, settings: Settings, words: Sequence[str]) -> BatchFl
         parser.error("--explain-below asks again when the score is known, which a file cannot")
     if given.on_too_long == "truncate":
         parser.error("--on-too-long truncate asks the server to count, and there is none")
-    groups = {"rows": RowFlags, "judge": JudgeFlags, "run": RunFlags}
-    values = {name: take(group, given) for name, group in groups.items()}
-    own = ("output", "except_", "results")
-    return BatchFlags(**values, **{n: v for n, v in vars(given).items() if n in own})
+    own = {name: getattr(given, name, ()) for name in ("answered", "results")}
+    output = getattr(given, "output", None)
+    rows, judge, run = take(RowFlags, given), take(JudgeFlags, given), take(RunFlags, given)
+    return BatchFlags(rows, judge, run, output, **own)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,18 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from llm_client.settings import Settings, load_settings
-from mlflow_tracking.command import flags
 from mlflow_tracking.command.console import say, warn
-from mlflow_tracking.command.flags import CallFlags, JudgeFlags, RowFlags, RunFlags, take
+from mlflow_tracking.command.flags import (
+    SCORING,
+    SHOWING,
+    CallFlags,
+    FlagParser,
+    JudgeFlags,
+    RowFlags,
+    RunFlags,
+    flag,
+    take,
+)
 from mlflow_tracking.command.frame import check_folder, check_output, judging, run_command
 
 if TYPE_CHECKING:
@@ -40,16 +49,14 @@ Scores = list[float | None]
 
 
 @dataclass(frozen=True)
-class PromptFlags:
-    """The command line."""
+class OwnFlags:
+    """The flags of this command alone."""
 
-    rows: RowFlags
-    judge: JudgeFlags  # with the first prompt
-    calls: CallFlags
-    journals: Path
-    prompts: tuple[Path, ...]
-    score_only: bool  # where a prompt's form allows it
-    json: Path | None
+    prompts: Sequence[Path]
+    score_only: bool = flag(
+        "one token a row where the prompt's form allows it, whole replies of the others", False
+    )
+    json: Path | None = flag("write the table there, too", None, type=Path, metavar="FILE")
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,8 @@ def main() -> int:
 def judge_and_compare() -> int:
     """Judge the graded rows with every prompt, and print the table."""
     settings = load_settings()
-    given = read_flags(settings)
-    check_output("--json", given.json)
+    rows, judge, calls, kept, own = read_flags(settings)
+    check_output("--json", own.json)
     # Only now, or a typo in a flag would be told after the second that this takes.
     from mlflow_tracking.command.experiment import check_judge
     from mlflow_tracking.judge.journal import Journal
@@ -83,24 +90,21 @@ def judge_and_compare() -> int:
     from mlflow_tracking.rows.item import DataError
     from mlflow_tracking.validation.passes import JudgePass, known_passes, run_passes
 
-    graded = load_graded(given.rows.data, given.rows.encoding, given.rows.limit)
+    graded = load_graded(rows.data, rows.encoding, rows.limit)
     if isinstance(graded, GradedPairs):
-        raise DataError(f"{given.rows.data}: has pairs; compare_prompts.py needs graded answers")
+        raise DataError(f"{rows.data}: has pairs; compare_prompts.py needs graded answers")
     items = tuple(row.row.item for row in graded.rows)
-    run = RunFlags(journal_dir=given.journals)
-    plan = check_judge(
-        graded.data, items, given.rows.limit, given.judge, given.calls, run, settings
-    )
-    judges = [asked_with(path, plan.judge.settings, given.score_only) for path in given.prompts]
+    plan = check_judge(graded.data, items, rows.limit, judge, calls, kept, settings)
+    judges = [asked_with(path, plan.judge.settings, own.score_only) for path in own.prompts]
     for line in (*plan.judge.warnings, *graded.notes):
         warn(f"note: {line}")
-    folder = given.journals / "prompts"
+    folder = kept.journal_dir / "prompts"
     check_folder(folder)
     name = hashlib.sha256(graded.data.sha256.encode()).hexdigest()[:16]
     journal = Journal(folder / f"{name}.jsonl", {"data_sha256": graded.data.sha256})
     connection = plan.connection(journal)
-    names = [path.name for path in given.prompts]
-    passes = [JudgePass(name, judge, items) for name, judge in zip(names, judges, strict=True)]
+    names = map(str, own.prompts)
+    passes = [JudgePass(name, one, items) for name, one in zip(names, judges, strict=True)]
     verdicts = known_passes(passes, connection)
     with judging(len(passes) * len(items)) as found:
         run_passes(passes, connection, verdicts, found.told)
@@ -109,8 +113,8 @@ def judge_and_compare() -> int:
         return 1
     compared = compare(verdicts, graded.human)
     print_comparison(compared, len(items))
-    if given.json:
-        given.json.write_text(json.dumps([asdict(one) for one in compared], allow_nan=False))
+    if own.json:
+        own.json.write_text(json.dumps([asdict(one) for one in compared], allow_nan=False))
     return 0 if all(one.scored == len(items) for one in compared) else 1
 
 
@@ -124,7 +128,7 @@ def asked_with(prompt: Path, judge: JudgeSettings, score_only: bool) -> JudgeSet
 
 
 def compare(verdicts: Verdicts, human: Sequence[float]) -> list[ComparedPrompt]:
-    """Measure every prompt, by its name."""
+    """Measure every prompt, by its path."""
     from mlflow_tracking.stats.estimate import bootstrap_estimate, difference_estimate
     from mlflow_tracking.stats.paired import spearman
     from mlflow_tracking.validation.passes import whole_scores
@@ -138,7 +142,7 @@ def compare(verdicts: Verdicts, human: Sequence[float]) -> list[ComparedPrompt]:
         scored = sum(score is not None for score in whole)
         agreed = bootstrap_estimate(spearman, whole, human)
         finer = bootstrap_estimate(spearman, fine, human)
-        found.append(ComparedPrompt(name, scored, agreed, finer, over, *_tokens(rows)))
+        found.append(ComparedPrompt(Path(name).name, scored, agreed, finer, over, *_tokens(rows)))
     return found
 
 
@@ -178,27 +182,21 @@ def print_comparison(compared: Sequence[ComparedPrompt], rows: int) -> None:
         say("| " + " | ".join(map(str, cells)) + " |")
 
 
-def read_flags(settings: Settings) -> PromptFlags:
+def read_flags(settings: Settings) -> tuple[RowFlags, JudgeFlags, CallFlags, RunFlags, OwnFlags]:
     """The command line; every default is shown by --help."""
-    parser = flags.FlagParser("compare_prompts", __doc__)
+    parser = FlagParser("compare_prompts", __doc__)
     text = "prompt files; the others are compared to the first"
     parser.add("prompts", text, nargs="+", type=Path)
-    flags.add_row_flags(parser, "rows with inputs,predictions,human_score[,targets]")
-    parser.add(
-        "--score-only",
-        "one token a row where the prompt's form allows it, whole replies of the others",
-        action="store_true",
-    )
-    parser.add("--json", "write the table there, too", type=Path, metavar="FILE")
-    flags.add_judge_flags(parser)
-    flags.add_call_flags(parser, settings)
-    flags.add_journal_flag(parser, "where verdicts are kept, for the same command again")
+    parser.add_group(RowFlags)
+    parser.add_group(OwnFlags)
+    parser.add_group(JudgeFlags, without=("prompt", *SCORING))
+    parser.add_group(CallFlags, base_url=settings.base_url)
+    others = ("experiment_name", "run_name", "resume", *SHOWING)
+    parser.add_group(RunFlags, without=others)
     given = parser.parse_args()
-    prompts = tuple(given.prompts)
-    judge = replace(take(JudgeFlags, given), prompt=prompts[0], score_only=False)
-    rows, calls = take(RowFlags, given), take(CallFlags, given)
-    journals, score_only = given.journal_dir, given.score_only
-    return PromptFlags(rows, judge, calls, journals, prompts, score_only, given.json)
+    judge = replace(take(JudgeFlags, given), prompt=given.prompts[0], score_only=False)
+    rows, calls, run = take(RowFlags, given), take(CallFlags, given), take(RunFlags, given)
+    return rows, judge, calls, run, take(OwnFlags, given)
 
 
 if __name__ == "__main__":

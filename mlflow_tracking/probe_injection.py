@@ -23,10 +23,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from llm_client.settings import Settings, load_settings
-from mlflow_tracking.command import flags
+from llm_client.settings import ROOT, Settings, load_settings
 from mlflow_tracking.command.console import say, warn
-from mlflow_tracking.command.flags import CallFlags, JudgeFlags, RunFlags, take
+from mlflow_tracking.command.flags import (
+    SCORING,
+    SHOWING,
+    CallFlags,
+    FlagParser,
+    JudgeFlags,
+    RunFlags,
+    flag,
+    positive,
+    take,
+)
 from mlflow_tracking.command.frame import check_folder, judging, run_command
 
 if TYPE_CHECKING:
@@ -38,15 +47,17 @@ _REPLY_TOKENS = 12  # hold a score that comes first; the rest of the reply is no
 
 
 @dataclass(frozen=True)
-class InjectionFlags:
-    """The command line."""
+class OwnFlags:
+    """The flags of this command alone."""
 
-    judge: JudgeFlags
-    calls: CallFlags
-    attacks: Path
-    per_attack: int
-    benign: Path | None
-    journals: Path
+    attacks: Path = flag(
+        "folder of the corpus: injection_attacks.jsonl, injection_attacks_held_out.jsonl, "
+        "wrong_and_right_answers.jsonl",
+        ROOT / "mlflow_tracking/data/attacks",
+        type=Path,
+    )
+    per_attack: int = flag("wrong answers per attack", 2, type=positive, metavar="N")
+    benign: Path | None = flag("rows whose flagged share is reported", None, type=Path)
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ def main() -> int:
 def probe() -> int:
     """Judge every text under every layer, and print what the attacks did."""
     settings = load_settings()
-    given = read_flags(settings)
+    judge, calls, kept, own = read_flags(settings)
     # Only now, or a typo in a flag would be told after the second that this takes.
     from mlflow_tracking.command.experiment import check_judge
     from mlflow_tracking.defence.attacks import load_corpus
@@ -82,15 +93,14 @@ def probe() -> int:
     from mlflow_tracking.rows.item import DataSet
     from mlflow_tracking.validation.passes import JudgePass, known_passes, run_passes
 
-    corpus = load_corpus(given.attacks, given.per_attack)
-    judge = given.judge
+    corpus = load_corpus(own.attacks, own.per_attack)
     if load_prompt(judge.prompt).format.scores_first:
         judge = replace(judge, max_tokens=_REPLY_TOKENS)
-    data, run = DataSet(given.attacks, corpus.sha256, "", ()), RunFlags(given.journals)
-    plan = check_judge(data, corpus.items, None, judge, given.calls, run, settings)
+    data = DataSet(own.attacks, corpus.sha256, "", ())
+    plan = check_judge(data, corpus.items, None, judge, calls, kept, settings)
     for line in plan.judge.warnings:
         warn(f"note: {line}")
-    folder = given.journals / "attacks"
+    folder = kept.journal_dir / "attacks"
     check_folder(folder)
     journal = Journal(folder / f"{corpus.sha256[:16]}.jsonl", {"attacks": corpus.sha256})
     passes = [JudgePass(name, one, corpus.items) for name, one in layers(plan.judge.settings)]
@@ -103,8 +113,8 @@ def probe() -> int:
         return 1
     say(f"prompt {judge.prompt.name}")
     print_shifts(measure(list(verdicts.items()), corpus))
-    if given.benign:
-        print_flagged(given.benign)
+    if own.benign:
+        print_flagged(own.benign)
     return 0
 
 
@@ -208,27 +218,16 @@ def print_flagged(path: Path) -> None:
         say(f"  line {row.line}: {row.item.answer[start:end]!r}")
 
 
-def read_flags(settings: Settings) -> InjectionFlags:
+def read_flags(settings: Settings) -> tuple[JudgeFlags, CallFlags, RunFlags, OwnFlags]:
     """The command line; every default is shown by --help."""
-    parser = flags.FlagParser("probe_injection", __doc__)
-    add = parser.add
-    flags.add_prompt_flag(parser)
-    flags.add_judge_flags(parser)
-    add(
-        "--attacks",
-        "folder of the corpus: injection_attacks.jsonl, injection_attacks_held_out.jsonl, "
-        "wrong_and_right_answers.jsonl",
-        type=Path,
-        default=flags.SHIPPED_ATTACKS,
-    )
-    add("--per-attack", "wrong answers per attack", type=flags.positive, default=2, metavar="N")
-    add("--benign", "rows whose flagged share is reported", type=Path, metavar="FILE")
-    flags.add_call_flags(parser, settings)
-    flags.add_journal_flag(parser, "where verdicts are kept, for the same command again")
+    parser = FlagParser("probe_injection", __doc__)
+    parser.add_group(JudgeFlags, without=SCORING)
+    parser.add_group(OwnFlags)
+    parser.add_group(CallFlags, base_url=settings.base_url)
+    parser.add_group(RunFlags, without=("experiment_name", "run_name", "resume", *SHOWING))
     given = parser.parse_args()
-    judge, calls = take(JudgeFlags, given), take(CallFlags, given)
-    where = given.attacks, given.per_attack, given.benign, given.journal_dir
-    return InjectionFlags(judge, calls, *where)
+    judge, calls, run = take(JudgeFlags, given), take(CallFlags, given), take(RunFlags, given)
+    return judge, calls, run, take(OwnFlags, given)
 
 
 if __name__ == "__main__":

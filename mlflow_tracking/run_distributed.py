@@ -18,13 +18,28 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import argparse
+from dataclasses import dataclass
 
 from llm_client.settings import Settings, load_settings
-from mlflow_tracking.command import flags
 from mlflow_tracking.command.console import say, warn
-from mlflow_tracking.command.flags import CallFlags, ClusterFlags, JudgeFlags, RunFlags, take
+from mlflow_tracking.command.flags import (
+    CallFlags,
+    ClusterFlags,
+    FlagParser,
+    JudgeFlags,
+    RunFlags,
+    check_scoring,
+    flag,
+    take,
+)
 from mlflow_tracking.command.frame import run_command, stop_on_sigterm
+
+
+@dataclass(frozen=True)
+class OwnFlags:
+    """The flags of this command alone."""
+
+    check: bool = flag("only find out whether the server can judge these rows", False)
 
 
 def main() -> int:
@@ -35,7 +50,7 @@ def main() -> int:
 def judge_and_record() -> int:
     """Have Ray's workers read, check and judge the files; record totals and a sample."""
     settings = load_settings()
-    cluster, judge, calls, run_flags, check = read_flags(settings)
+    cluster, judge, calls, kept, own = read_flags(settings)
     # Only now, or a typo in a flag would be told after the seconds that this takes.
     from mlflow_tracking.command.experiment import wanted_judge
     from mlflow_tracking.rows.row_files import check_encoding, find_files
@@ -55,10 +70,10 @@ def judge_and_record() -> int:
     with running_ray(cluster.ray_address, cluster.workers, cluster.object_store_mb):
         stop_on_sigterm()
         checked = check_files(files, encoding, cluster.rows_per_block)
-        experiment = check_cluster_judge(checked, cluster, judge, calls, run_flags, settings)
+        experiment = check_cluster_judge(checked, cluster, judge, calls, kept, settings)
         for line in experiment.judge.warnings:
             warn(f"note: {line}")
-        if check:
+        if own.check:
             say("\n".join(experiment.judge.lines))
             say(f"rows         {checked.total} in {len(checked.rows)} files")
             return 0
@@ -67,69 +82,24 @@ def judge_and_record() -> int:
 
 def read_flags(
     settings: Settings,
-) -> tuple[ClusterFlags, JudgeFlags, CallFlags, RunFlags, bool]:
+) -> tuple[ClusterFlags, JudgeFlags, CallFlags, RunFlags, OwnFlags]:
     """The command line; every default is shown by --help."""
-    parser = flags.FlagParser("run_distributed", __doc__)
-    add = parser.add
-    add(
-        "--data",
-        "CSV, JSON Lines or Parquet with inputs,predictions[,targets]: a file, a folder or a "
-        "pattern such as 'answers/**/*.parquet', local or s3://, gs://",
-        required=True,
-    )
-    add("--output", "folder for the verdicts, local or s3://, gs://", required=True)
-    add("--workers", "Ray actors that judge", type=flags.positive, default=2, metavar="N")
-    add(
-        "--rows-per-block",
-        "rows that are written together, and not judged again once they are",
-        type=flags.positive,
-        default=1000,
-        metavar="N",
-    )
-    add("--ray-address", "of a Ray cluster to join, or 'auto' (default: a Ray of its own)")
-    add(
-        "--object-store-mb",
-        "memory of a Ray of its own for rows on their way, in MiB",
-        type=_object_store,
-        default=256,
-        metavar="MIB",
-    )
-    flags.add_reading_flags(parser)
-    flags.add_prompt_flag(parser)
-    flags.add_judge_flags(parser)
-    flags.add_scoring_flags(parser)
+    parser = FlagParser("run_distributed", __doc__)
+    parser.add_group(ClusterFlags)
+    parser.add_group(JudgeFlags)
     # --concurrency: a number is for all workers together, auto for each
-    flags.add_call_flags(parser, settings)
-    flags.add_run_flags(parser, settings)
-    add(
-        "--sample",
-        "rows in the run's table and report at most: the worst, and a sample of all",
-        type=flags.natural,
-        default=2000,
-        metavar="N",
-    )
-    add(
-        "--journal-dir",
-        "where a worker keeps the verdicts of the blocks it is at (default: in --output if that "
-        "is local, else in the worker's temporary folder)",
-        type=Path,
-    )
-    add("--check", "only find out whether the server can judge these rows", action="store_true")
+    parser.add_group(CallFlags, base_url=settings.base_url)
+    others, name = ("journal_dir", "resume"), settings.experiment_name
+    parser.add_group(RunFlags, without=others, experiment_name=name)
+    parser.add_group(OwnFlags)
     given = parser.parse_args()
-    flags.check_scoring_flags(parser, given)
-    return (
+    check_scoring(parser, given)
+    cluster, judge, calls = (
         take(ClusterFlags, given),
         take(JudgeFlags, given),
         take(CallFlags, given),
-        take(RunFlags, given),
-        given.check,
     )
-
-
-def _object_store(text: str) -> int:
-    if not text.isdecimal() or int(text) < 80:  # Ray itself refuses less than 75 MB
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 80")
-    return int(text)
+    return cluster, judge, calls, take(RunFlags, given), take(OwnFlags, given)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,18 @@ Exit codes: 0 every judgement was made; 1 some were not (what is judged is kept,
 how to go on); 2 bad input or settings, told in one line before any row is judged.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llm_client.settings import Settings, load_settings
-from mlflow_tracking.command import flags
 from mlflow_tracking.command.console import warn
 from mlflow_tracking.command.flags import (
+    SCORING,
+    SHOWING,
     CallFlags,
+    FlagParser,
     JudgeFlags,
     ProbeFlags,
     RowFlags,
@@ -36,7 +37,7 @@ def main() -> int:
 def validate() -> int:
     """Judge the graded rows and the probes, measure, record."""
     settings = load_settings()
-    rows, judge, calls, run_flags, probes = read_flags(settings)
+    rows, judge, calls, kept, probes = read_flags(settings)
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
     from mlflow_tracking.command.recorded_run import recorded_run
     from mlflow_tracking.validation.outcome import find_outcome
@@ -49,7 +50,7 @@ def validate() -> int:
         record_unfinished,
     )
 
-    plan = make_validation_plan(rows, judge, calls, run_flags, probes, settings)
+    plan = make_validation_plan(rows, judge, calls, kept, probes, settings)
     for line in (*plan.experiment.judge.warnings, *plan.graded.notes, plan.cost()):
         warn(f"note: {line}")
     with recorded_run(
@@ -78,46 +79,22 @@ def read_flags(
     settings: Settings,
 ) -> tuple[RowFlags, JudgeFlags, CallFlags, RunFlags, ProbeFlags]:
     """The command line; every default is shown by --help."""
-    parser = flags.FlagParser("validate_judge", __doc__)
-    flags.add_row_flags(
-        parser,
+    parser = FlagParser("validate_judge", __doc__)
+    parser.add(
+        "--data",
         "rows with inputs,predictions,human_score (or human_score_1, _2 ...), or with "
         "inputs,answer_a,answer_b,winner; targets and human_feedback where there are any",
+        type=Path,
+        required=True,
     )
-    flags.add_prompt_flag(parser)
-    flags.add_judge_flags(parser)
-    add = parser.add
-    add("--quick", "only judge the rows: agreement with people, no probes", action="store_true")
-    add(
-        "--probe-rows",
-        "rows that the probes of consistency and biases are made on, all levels of the human "
-        "score alike; 0 for no such probes",
-        type=flags.natural,
-        default=30,
-        metavar="N",
-    )
-    add("--repeats", "times that a probed row is judged", type=_repeats, default=3, metavar="K")
-    add("--no-injection", "do not append attacks to wrong answers", action="store_true")
-    add("--pairwise", "have the pairs of a CSV compared directly, too", action="store_true")
-    add(
-        "--pairwise-prompt", "the prompt for that", type=Path, default=flags.SHIPPED_PAIRWISE_PROMPT
-    )
-    flags.add_call_flags(parser, settings)
-    flags.add_recording_flags(parser, settings)
+    parser.add_group(RowFlags, without=("data",))
+    parser.add_group(JudgeFlags, without=SCORING)
+    parser.add_group(ProbeFlags)
+    parser.add_group(CallFlags, base_url=settings.base_url)
+    parser.add_group(RunFlags, without=SHOWING, experiment_name=settings.experiment_name)
     given = parser.parse_args()
-    return (
-        take(RowFlags, given),
-        take(JudgeFlags, given),
-        take(CallFlags, given),
-        take(RunFlags, given),
-        take(ProbeFlags, given),
-    )
-
-
-def _repeats(text: str) -> int:
-    if flags.positive(text) < 2:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 2")
-    return int(text)
+    rows, judge, calls = take(RowFlags, given), take(JudgeFlags, given), take(CallFlags, given)
+    return rows, judge, calls, take(RunFlags, given), take(ProbeFlags, given)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def _job(experiment: Experiment, cluster: ClusterFlags, results: VerdictFolder) 
         calls.policy,
         max(1, calls.concurrency // cluster.workers) if calls.concurrency else None,
         results,
-        experiment.run.journal_dir or _journal_folder(results),
+        cluster.journal_dir or _journal_folder(results),
     )
 
 

@@ -1,108 +1,25 @@
-"""Which flags do the commands share? Each group is read once, at the door, into frozen values.
+"""Which flags are there? Groups of them, read once, at the door, into frozen values.
 
     python mlflow_tracking/run_experiment.py --help
     python mlflow_tracking/run_experiment.py --limit 5 --concurrency 8
 
-A command adds the groups that it takes to its parser and gets their values back with `take`; what
-a command has no flag for has the group's default.
+A group is a dataclass whose fields are flags: `base_url` is `--base-url`. A command adds the groups
+that it takes to its parser and gets their values back with `take`.
 """
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from llm_client.caller import RetryPolicy
-from llm_client.settings import ROOT, Settings
+from llm_client.settings import ROOT
 
 _HERE = ROOT / "mlflow_tracking"
 SHIPPED_DATA = _HERE / "data/evaluation_data.csv"
-SHIPPED_PROMPT = _HERE / "prompts/judge_prompt.txt"
-SHIPPED_PAIRWISE_PROMPT = _HERE / "prompts/pairwise_prompt.txt"
-SHIPPED_ATTACKS = _HERE / "data/attacks"
-JOURNALS = ROOT / ".run/journals"
 
 _Group = TypeVar("_Group")
-
-
-@dataclass(frozen=True)
-class RowFlags:
-    """Which rows are read, and how."""
-
-    data: Path
-    encoding: str
-    limit: int | None
-
-
-@dataclass(frozen=True)
-class JudgeFlags:
-    """Who judges, and how a row is scored."""
-
-    model: str  # '': the one that is served
-    max_tokens: int
-    seed: int
-    prompt: Path = SHIPPED_PROMPT
-    temperature: float = 0.0
-    score_only: bool = False
-    explain_below: int | None = None
-    on_too_long: Literal["fail", "truncate"] = "fail"
-    no_manipulation_check: bool = False
-
-
-@dataclass(frozen=True)
-class CallFlags:
-    """Where the judge is, how hard it is asked, and how long for."""
-
-    base_url: str  # of several servers: separated by commas
-    concurrency: int | None = None  # rows in flight; None: as many as make it faster
-    timeout: float = 300.0  # seconds, of one call
-    retries: int = 5
-    wait_for_server: int = 300  # seconds
-
-    @property
-    def policy(self) -> RetryPolicy:
-        """How long a call is tried."""
-        return RetryPolicy(self.retries + 1, self.timeout, self.wait_for_server)
-
-
-@dataclass(frozen=True)
-class RunFlags:
-    """Where the run is kept, while it goes on and afterwards."""
-
-    journal_dir: Path | None = JOURNALS
-    resume: str | None = None
-    experiment_name: str = ""
-    run_name: str | None = None
-    min_scored: float = 1.0  # share of the rows
-    traces: int = 500
-
-
-@dataclass(frozen=True)
-class ProbeFlags:
-    """What is measured beside the agreement with people."""
-
-    quick: bool
-    probe_rows: int
-    repeats: int
-    no_injection: bool
-    pairwise: bool
-    pairwise_prompt: Path
-
-
-@dataclass(frozen=True)
-class ClusterFlags:
-    """Which files a cluster judges, with how many workers, and where the verdicts go."""
-
-    data: str  # a file, a folder or a pattern
-    encoding: str
-    limit: int | None
-    output: str
-    workers: int
-    rows_per_block: int
-    ray_address: str | None
-    object_store_mb: int
-    sample: int
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -121,144 +38,35 @@ class FlagParser(argparse.ArgumentParser):
     def add(self, flag: str, text: str, **options: Any) -> None:
         """A flag; its default is shown by --help."""
         shown = options.get("default")
-        told = shown not in (None, "") and not options.get("action")
+        told = shown not in (None, "", ()) and not options.get("action")
         suffix = f" (default: {_short(shown)})" if told else ""
         self.add_argument(flag, help=(text + suffix).replace("%", "%%"), **options)
 
+    def add_group(self, group: type, without: Collection[str] = (), **defaults: Any) -> None:
+        """The flags of a group, with other `defaults` than its own where they are given."""
+        for one in fields(group):
+            if one.name in without or "text" not in one.metadata:
+                continue
+            options: dict[str, Any] = dict(one.metadata)
+            default = defaults.get(one.name, options.pop("shown", one.default))
+            if one.type in (bool, "bool"):
+                options["action"] = "store_true"
+            elif default is MISSING:
+                options["required"] = True
+            else:
+                options["default"] = default
+            self.add(f"--{one.name.strip('_').replace('_', '-')}", dest=one.name, **options)
+
+
+def flag(text: str, default: Any = MISSING, **options: Any) -> Any:
+    """A field that is a flag; `shown` is the default that is typed for a value such as None."""
+    return field(default=default, metadata={"text": text, **options})
+
 
 def take(group: Callable[..., _Group], given: argparse.Namespace) -> _Group:
-    """The values of a group (a dataclass), of the flags that the command has."""
-    names = {field.name for field in fields(group)}  # type: ignore[arg-type]  # a dataclass
+    """The values of a group, of the flags that the command has; the others have its defaults."""
+    names = {one.name for one in fields(group)}  # type: ignore[arg-type]  # a dataclass
     return group(**{name: value for name, value in vars(given).items() if name in names})
-
-
-def add_row_flags(parser: FlagParser, data: str, default: Path | None = None) -> None:
-    """RowFlags; `data` says what the file has, without a `default` it must be given."""
-    parser.add("--data", data, type=Path, default=default, required=default is None)
-    add_reading_flags(parser)
-
-
-def add_reading_flags(parser: FlagParser) -> None:
-    """RowFlags but for --data."""
-    parser.add("--encoding", "a CSV's encoding", default="utf-8")
-    parser.add("--limit", "judge only the first N rows", type=positive, metavar="N")
-
-
-def add_judge_flags(parser: FlagParser) -> None:
-    """JudgeFlags but for the prompt and how a row is scored."""
-    add = parser.add
-    add("--model", "the judge, as the server names it (default: the one it serves)", default="")
-    add("--max-tokens", "of a reply", type=positive, default=256, metavar="N")
-    add("--seed", "of the judge's sampling", type=_seed, default=0, metavar="N")
-
-
-def add_prompt_flag(parser: FlagParser) -> None:
-    """JudgeFlags' prompt."""
-    parser.add("--prompt", "the judge's prompt", type=Path, default=SHIPPED_PROMPT)
-
-
-def add_scoring_flags(parser: FlagParser) -> None:
-    """How a row is scored, and which of them are shown."""
-    add = parser.add
-    add(
-        "--temperature",
-        "the judge's sampling; 0 is the most likely verdict",
-        type=_temperature,
-        default=0.0,
-    )
-    add(
-        "--score-only",
-        "one token a row: score and expected score without a justification",
-        action="store_true",
-    )
-    add(
-        "--explain-below",
-        "with --score-only: justify the scores below this one",
-        type=int,
-        choices=range(2, 6),
-        metavar="SCORE",
-    )
-    add(
-        "--on-too-long",
-        "what to do with a row beyond the judge's context",
-        choices=["fail", "truncate"],
-        default="fail",
-    )
-    add(
-        "--min-scored",
-        "share of rows with a score below which the exit code is 1",
-        type=_share,
-        default=1.0,
-        metavar="SHARE",
-    )
-    add(
-        "--traces",
-        "rows that get a trace at most: the worst, and a sample of the others; 0 for none",
-        type=natural,
-        default=500,
-        metavar="N",
-    )
-    add(
-        "--no-manipulation-check",
-        "do not look for text that speaks to the judge",
-        action="store_true",
-    )
-
-
-def check_scoring_flags(parser: FlagParser, given: argparse.Namespace) -> None:
-    """Ends the process with code 2 for flags that contradict each other."""
-    if given.explain_below and not given.score_only:
-        parser.error("--explain-below is for --score-only; without it every score is justified")
-
-
-def add_server_flag(parser: FlagParser, settings: Settings) -> None:
-    """CallFlags' address."""
-    parser.add(
-        "--base-url",
-        "OpenAI-compatible root of the server; of several, with commas between them",
-        default=settings.base_url,
-        metavar="URL[,URL...]",
-    )
-
-
-def add_call_flags(parser: FlagParser, settings: Settings) -> None:
-    """CallFlags."""
-    add = parser.add
-    add_server_flag(parser, settings)
-    add(
-        "--concurrency",
-        "rows in flight: a number, or 'auto' for as many as make it faster",
-        type=_concurrency,
-        default="auto",
-        metavar="N",
-    )
-    add("--timeout", "seconds for one call", type=_seconds, default=300.0, metavar="S")
-    add("--retries", "tries again for a call that failed", type=natural, default=5, metavar="N")
-    add(
-        "--wait-for-server",
-        "seconds to wait for a server that went away",
-        type=natural,
-        default=300,
-        metavar="S",
-    )
-
-
-def add_run_flags(parser: FlagParser, settings: Settings) -> None:
-    """Where MLflow has the run."""
-    parser.add("--experiment-name", "MLflow's experiment", default=settings.experiment_name)
-    parser.add("--run-name", "MLflow's name for the run (default: one of MLflow's own)")
-
-
-def add_recording_flags(parser: FlagParser, settings: Settings) -> None:
-    """RunFlags but for what is shown."""
-    add_run_flags(parser, settings)
-    add_journal_flag(parser, "where verdicts are kept while judging")
-    parser.add("--resume", "go on with a run: its id, or 'last'", metavar="RUN_ID")
-
-
-def add_journal_flag(parser: FlagParser, text: str) -> None:
-    """RunFlags' folder of journals."""
-    parser.add("--journal-dir", text, type=Path, default=JOURNALS)
 
 
 def _short(default: object) -> str:
@@ -268,53 +76,203 @@ def _short(default: object) -> str:
         return str(default)
 
 
-def positive(text: str) -> int:
-    """A whole number from 1, for `type=`."""
-    return _whole(text, 1, f"'{text}' is not a whole number from 1")
+def whole(least: int, wanted: str, most: int = 2**63 - 1) -> Callable[[str], int]:
+    """A `type=` for whole numbers; `wanted` is what a mistake is told to be none of."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"'{text}' is {wanted}")
+        return int(text)
+
+    return read
 
 
-def natural(text: str) -> int:
-    """A whole number from 0, for `type=`."""
-    return _whole(text, 0, f"'{text}' is not a whole number from 0")
+def _number(low: float, high: float, wanted: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")  # which lies between no two numbers
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"'{text}' is not {wanted}")
+        return value
+
+    return read
 
 
 def _concurrency(text: str) -> int | None:
-    if text == "auto":
-        return None
-    return _whole(text, 1, f"'{text}' is neither a whole number from 1 nor 'auto'")
+    wanted = "neither a whole number from 1 nor 'auto'"
+    return None if text == "auto" else whole(1, wanted)(text)
 
 
-def _seed(text: str) -> int:
-    message = f"'{text}' is not a whole number from 0 to 2^63 - 1"
-    return int(_within(_whole(text, 0, message), 0, 2**63 - 1, message))
+positive = whole(1, "not a whole number from 1")
+natural = whole(0, "not a whole number from 0")
+_seed = whole(0, "not a whole number from 0 to 2^63 - 1")
+_temperature = _number(0, 2, "a temperature from 0 to 2")
+_seconds = _number(1e-9, 1e12, "a number of seconds")
+_share = _number(0, 1, "a share from 0 to 1")
 
 
-def _temperature(text: str) -> float:
-    return _within(_number(text), 0, 2, f"'{text}' is not a temperature from 0 to 2")
+@dataclass(frozen=True)
+class RowFlags:
+    """Which rows are read, and how."""
+
+    data: Path = flag("rows with inputs,predictions[,targets]", type=Path)
+    encoding: str = flag("a CSV's encoding", "utf-8")
+    limit: int | None = flag("judge only the first N rows", None, type=positive, metavar="N")
 
 
-def _seconds(text: str) -> float:
-    return _within(_number(text), 1e-9, 1e12, f"'{text}' is not a number of seconds")
+@dataclass(frozen=True)
+class JudgeFlags:
+    """Who judges, and how a row is scored."""
+
+    prompt: Path = flag("the judge's prompt", _HERE / "prompts/judge_prompt.txt", type=Path)
+    model: str = flag("the judge, as the server names it (default: the one it serves)", "")
+    max_tokens: int = flag("of a reply", 256, type=positive, metavar="N")
+    seed: int = flag("of the judge's sampling", 0, type=_seed, metavar="N")
+    temperature: float = flag(
+        "the judge's sampling; 0 is the most likely verdict", 0.0, type=_temperature
+    )
+    score_only: bool = flag(
+        "one token a row: score and expected score without a justification", False
+    )
+    explain_below: int | None = flag(
+        "with --score-only: justify the scores below this one",
+        None,
+        type=int,
+        choices=range(2, 6),
+        metavar="SCORE",
+    )
+    on_too_long: Literal["fail", "truncate"] = flag(
+        "what to do with a row beyond the judge's context", "fail", choices=["fail", "truncate"]
+    )
+    no_manipulation_check: bool = flag("do not look for text that speaks to the judge", False)
 
 
-def _share(text: str) -> float:
-    return _within(_number(text), 0, 1, f"'{text}' is not a share from 0 to 1")
+SCORING = ("temperature", "score_only", "explain_below", "on_too_long", "no_manipulation_check")
 
 
-def _whole(text: str, least: int, message: str) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
+@dataclass(frozen=True)
+class CallFlags:
+    """Where the judge is, how hard it is asked, and how long for."""
+
+    base_url: str = flag(
+        "OpenAI-compatible root of the server; of several, with commas between them",
+        metavar="URL[,URL...]",
+    )
+    concurrency: int | None = flag(
+        "rows in flight: a number, or 'auto' for as many as make it faster",
+        None,
+        shown="auto",
+        type=_concurrency,
+        metavar="N",
+    )
+    timeout: float = flag("seconds for one call", 300.0, type=_seconds, metavar="S")
+    retries: int = flag("tries again for a call that failed", 5, type=natural, metavar="N")
+    wait_for_server: int = flag(
+        "seconds to wait for a server that went away", 300, type=natural, metavar="S"
+    )
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How long a call is tried."""
+        return RetryPolicy(self.retries + 1, self.timeout, self.wait_for_server)
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")  # which lies between no two numbers
+@dataclass(frozen=True)
+class RunFlags:
+    """Where the run is kept, while it goes on and afterwards, and what is shown of it."""
+
+    experiment_name: str = flag("MLflow's experiment", "")
+    run_name: str | None = flag("MLflow's name for the run (default: one of MLflow's own)", None)
+    journal_dir: Path = flag(
+        "where verdicts are kept while judging", ROOT / ".run/journals", type=Path
+    )
+    resume: str | None = flag("go on with a run: its id, or 'last'", None, metavar="RUN_ID")
+    min_scored: float = flag(
+        "share of rows with a score below which the exit code is 1",
+        1.0,
+        type=_share,
+        metavar="SHARE",
+    )
+    traces: int = flag(
+        "rows that get a trace at most: the worst, and a sample of the others; 0 for none",
+        500,
+        type=natural,
+        metavar="N",
+    )
 
 
-def _within(value: float, low: float, high: float, message: str) -> float:
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(message)
-    return value
+SHOWING = ("min_scored", "traces")
+
+
+@dataclass(frozen=True)
+class ProbeFlags:
+    """What a validation measures beside the agreement with people."""
+
+    quick: bool = flag("only judge the rows: agreement with people, no probes", False)
+    probe_rows: int = flag(
+        "rows that the probes of consistency and biases are made on, all levels of the human "
+        "score alike; 0 for no such probes",
+        30,
+        type=natural,
+        metavar="N",
+    )
+    repeats: int = flag(
+        "times that a probed row is judged",
+        3,
+        type=whole(2, "not a whole number from 2"),
+        metavar="K",
+    )
+    no_injection: bool = flag("do not append attacks to wrong answers", False)
+    pairwise: bool = flag("have pairs compared directly, too", False)
+    pairwise_prompt: Path = flag(
+        "the prompt for that", _HERE / "prompts/pairwise_prompt.txt", type=Path
+    )
+
+
+@dataclass(frozen=True)
+class ClusterFlags:
+    """Which files a cluster judges, with how many workers, and where the verdicts go."""
+
+    data: str = flag(
+        "CSV, JSON Lines or Parquet with inputs,predictions[,targets]: a file, a folder or a "
+        "pattern such as 'answers/**/*.parquet', local or s3://, gs://"
+    )
+    output: str = flag("folder for the verdicts, local or s3://, gs://")
+    workers: int = flag("Ray actors that judge", 2, type=positive, metavar="N")
+    rows_per_block: int = flag(
+        "rows that are written together, and not judged again once they are",
+        1000,
+        type=positive,
+        metavar="N",
+    )
+    ray_address: str | None = flag(
+        "of a Ray cluster to join, or 'auto' (default: a Ray of its own)", None
+    )
+    object_store_mb: int = flag(
+        "memory of a Ray of its own for rows on their way, in MiB",
+        256,
+        type=whole(80, "not a whole number from 80"),  # Ray itself refuses less than 75 MB
+        metavar="MIB",
+    )
+    sample: int = flag(
+        "rows in the run's table and report at most: the worst, and a sample of all",
+        2000,
+        type=natural,
+        metavar="N",
+    )
+    journal_dir: Path | None = flag(
+        "where a worker keeps the verdicts of the blocks it is at (default: in --output if that "
+        "is local, else in the worker's temporary folder)",
+        None,
+        type=Path,
+    )
+    encoding: str = flag("a CSV's encoding", "utf-8")
+    limit: int | None = flag("judge only the first N rows", None, type=positive, metavar="N")
+
+
+def check_scoring(parser: FlagParser, given: argparse.Namespace) -> None:
+    """Ends the process with code 2 for flags that contradict each other."""
+    if given.explain_below and not given.score_only:
+        parser.error("--explain-below is for --score-only; without it every score is justified")

@@ -16,7 +16,6 @@ from typing import Any
 
 from mlflow_tracking.command.console import print_summary, print_table, say, warn
 from mlflow_tracking.command.experiment import Experiment
-from mlflow_tracking.command.flags import JOURNALS
 from mlflow_tracking.command.frame import (
     INTERRUPTED,
     check_folder,
@@ -225,7 +224,7 @@ def _begin(
     keeps_journal: bool,
 ) -> RecordedRun:
     flags, tracking = experiment.run, tracking_of(experiment)
-    folder = (flags.journal_dir or JOURNALS) / journals
+    folder = flags.journal_dir / journals
     check_folder(folder)
     experiment_id = open_experiment(tracking)
     journal = _journal_to_resume(folder, experiment, experiment_id) if flags.resume else None

@@ -4,6 +4,7 @@ python -m pytest tests/commands/test_compare_prompts.py
 """
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,17 @@ from scipy.stats import spearmanr
 from llm_client.settings import ROOT
 from mlflow_tracking import compare_prompts
 from mlflow_tracking.judge.prompt import load_prompt
-from tests.support.experiment_process import Workspace, called_from, numbered_rows, write_csv
+from tests.support.experiment_process import (
+    Workspace,
+    called_from,
+    finish,
+    numbered_rows,
+    write_csv,
+)
 from tests.support.judge_stub import JudgeStub, count_tokens, serving, true_score
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
+SCRIPT = ROOT / "mlflow_tracking/compare_prompts.py"
 ROWS = 20
 _FIRST = str(PROMPTS / "judge_prompt.txt")
 
@@ -66,20 +74,6 @@ def test_agreement_is_scipys_and_the_cost_is_the_servers(
     assert f"{first['whole']['value']:.2f} (" in shown
 
 
-def test_samples_are_averaged_and_cost_what_they_cost(
-    stub: JudgeStub, tmp_path: Path, graded: Path
-) -> None:
-    table = tmp_path / "table.json"
-    flags = ("--data", str(graded), "--json", str(table), "--score-only", "--samples", "3")
-    assert compare(tmp_path, stub.base_url, str(PROMPTS / "judge_prompt_en.txt"), *flags) == 0
-    once, sampled = json.loads(table.read_text())
-    assert sampled["name"] == "judge_prompt_en.txt, mean of 3 samples"
-    assert sampled["completion_tokens"] == 3 * once["completion_tokens"] == 3
-    temperatures = [call.body.get("temperature") for call in stub.calls if "item-" in call.row]
-    assert temperatures[-3 * ROWS :] == [None] * 3 * ROWS
-    assert len({call.body["seed"] for call in stub.calls[-3 * ROWS :]}) == 3
-
-
 @pytest.mark.parametrize(
     "name", ["judge_prompt_criteria.txt", "variants/justification_first_en.txt"]
 )
@@ -103,6 +97,45 @@ def test_the_same_command_again_asks_nothing(stub: JudgeStub, tmp_path: Path, gr
     assert not stub.calls_by_row()
 
 
+def test_two_prompts_of_one_name_are_kept_apart(
+    stub: JudgeStub, tmp_path: Path, graded: Path
+) -> None:
+    for folder, text in (("old", "Score: [1-5]\nWhy: [text]"), ("new", "Mark: [1-5]\nWhy: [text]")):
+        (tmp_path / folder).mkdir()
+        prompt = f"{text}\n---\n{{question}}\n{{answer}}\n"
+        (tmp_path / folder / "prompt.txt").write_text(prompt, encoding="utf-8")
+    table = tmp_path / "table.json"
+    prompts = [str(tmp_path / folder / "prompt.txt") for folder in ("old", "new")]
+    flags = ("--data", str(graded), "--json", str(table))
+    assert compare(tmp_path, stub.base_url, *prompts, *flags) == 0
+    assert [one["name"] for one in json.loads(table.read_text())] == ["prompt.txt"] * 2
+
+
+def test_a_polite_kill_says_why_it_stopped_and_the_same_command_goes_on(
+    stub: JudgeStub, tmp_path: Path, graded: Path
+) -> None:
+    workspace = Workspace(tmp_path, with_database=False, script=SCRIPT)
+    flags = (_FIRST, "--data", str(graded), "--concurrency", "2")
+    stub.forget()
+    stub.latency_s = 0.1
+    try:
+        process = workspace.start(*flags, base_url=stub.base_url)
+        stub.wait_for_calls(4)
+        process.send_signal(signal.SIGTERM)
+        done = finish(process)
+    finally:
+        stub.latency_s = 0.0
+    assert done.code == 1
+    assert done.problems == [
+        "compare_prompts: stopped: interrupted; the same command again goes on"
+    ]
+    judged = len(workspace.journal("*"))
+    assert 0 < judged < ROWS
+    stub.forget()
+    assert workspace.run(*flags, base_url=stub.base_url).code == 0
+    assert sum(stub.calls_by_row().values()) == ROWS - judged
+
+
 def test_what_was_not_judged_ends_in_1_and_is_counted(
     stub: JudgeStub, tmp_path: Path, graded: Path
 ) -> None:
@@ -122,7 +155,6 @@ def test_what_was_not_judged_ends_in_1_and_is_counted(
         ((str(PROMPTS / "judge_prompt.txt"), "--data", "nowhere.csv"), "nowhere.csv"),
         ((str(PROMPTS / "judge_prompt.txt"),), "--data"),
         (("--data", "GRADED"), "prompts"),
-        ((_FIRST, "--data", "GRADED", "--samples", "-1"), "--samples"),
         ((_FIRST, "--data", "GRADED", "--json", "/nowhere/table.json"), "--json"),
         ((_FIRST, "--data", "GRADED", "--journal-dir", "/proc/nowhere"), "--journal-dir"),
     ],
@@ -131,7 +163,6 @@ def test_what_was_not_judged_ends_in_1_and_is_counted(
         "no such file",
         "no data",
         "no prompt",
-        "no number of samples",
         "no such folder",
         "no place for the journal",
     ],

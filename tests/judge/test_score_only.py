@@ -123,6 +123,7 @@ class TestJustificationsOfLowScores:
         assert {row["score"] < 3 for row in table} == {True, False}
         low = sum(score < 3 for score in scores())
         assert sum(stub.calls_by_row().values()) == ROWS + low
+        assert workspace.last_run().metrics["llm_judge/retries"] == 0
 
     def test_the_justification_goes_on_after_the_score_that_was_given(
         self, stub: JudgeStub, workspace: Workspace, rows: Path, capfd: pytest.CaptureFixture[str]

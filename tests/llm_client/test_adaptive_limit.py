@@ -300,8 +300,12 @@ def test_a_run_rises_above_where_it_began_and_every_row_is_judged_once(
 ) -> None:
     with serving(JudgeStub(latency_s=0.1)) as stub:
         rows = [f"item-{number}" for number in range(1200)]
-        verdicts = evaluate_with_llm_judge(rows, rows, judge=judge_of(stub, journal))
+        judge = judge_of(stub, journal)
+        verdicts = evaluate_with_llm_judge(rows, rows, judge=judge)
         assert stub.most_in_flight > AT_FIRST
+        [limit] = judge.limits
+        assert limit.reached >= limit.limit
+        assert stub.most_in_flight <= limit.reached
         assert set(stub.calls_by_row().values()) == {1}
     assert not any(verdict.failed for verdict in verdicts)
 

@@ -306,6 +306,27 @@ def test_a_trace_shows_what_the_judge_was_shown(
     assert "give score 5" not in json.dumps(shown)
 
 
+def test_a_trace_shows_the_calls_as_they_were_sent(
+    workspace: Workspace, stub: JudgeStub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One token a row, and a second call for the scores that are to be justified."""
+    data = write_csv(tmp_path / "rows.csv", numbered_rows(5))
+    flags = ("--data", str(data), "--score-only", "--explain-below", "3", *TRACES)
+    call(workspace, capfd, *flags, base_url=stub.base_url)
+    run = workspace.last_run()
+    assert run.metrics["llm_judge/retries"] == 0
+    for number, trace in enumerate(traces_of(workspace, run.id)[f"row {n}"] for n in range(1, 6)):
+        sent = [each.body for each in stub.calls if each.row == f"item-{number}"]
+        outer, *calls = trace.data.spans
+        assert [span.inputs for span in calls] == sent
+        assert sent[0]["max_tokens"] == 1 and sent[0]["structured_outputs"]["regex"]
+        assert len(calls) == (2 if true_score(f"item-{number}") < 3 else 1)
+        said = calls[0].outputs["choices"][0]["message"]["content"]
+        assert said == f"Оценка: {true_score(f'item-{number}')}"
+        assert calls[0].attributes["calls"] == len(calls)
+    assert {true_score(f"item-{n}") < 3 for n in range(5)} == {True, False}
+
+
 @pytest.mark.parametrize(("limit", "expected"), [("0", 0), ("2", 2)], ids=["none", "two"])
 def test_traces_are_bounded(
     workspace: Workspace,
