@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -323,8 +322,9 @@ async def test_a_question_about_the_server_is_asked_once(stub: JudgeStub) -> Non
             await client.get(f"{client.root_url}/health")
         assert failed.value.status == 503
         stub.stop()
-        with pytest.raises(aiohttp.ClientError):
+        with pytest.raises(CallFailed) as unreachable:
             await client.get(f"{client.root_url}/health")
+        assert unreachable.value.status == 0
 
 
 async def test_a_cancelled_call_ends_at_once(stub: JudgeStub) -> None:

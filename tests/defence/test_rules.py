@@ -1,6 +1,6 @@
 """Does looking for words first leave out a rule that would have matched?
 
-python -m pytest tests/defence/test_rule_filter.py
+python -m pytest tests/defence/test_rules.py
 """
 
 import json
