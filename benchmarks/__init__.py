@@ -1,1 +1,1 @@
-"""Everything that measures speed; run by hand, never by a test."""
+"""Everything that measures speed: commands here, what they are made of in parts/."""

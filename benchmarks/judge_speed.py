@@ -2,7 +2,7 @@
 what that server can do at all with the same requests.
 
     python benchmarks/judge_speed.py
-    python benchmarks/judge_speed.py --rows 100 --rounds 3 --json speed.json --plot speed.png
+    python benchmarks/judge_speed.py --rows 100 --rounds 3 --json speed.json
     python benchmarks/judge_speed.py --only ours ours-score-only --long-justification
 
 Same rows, judge, token limit, number of calls at once and time-outs for all (stock-10: as many
@@ -23,147 +23,167 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import argparse
 import json
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from benchmarks.contestants import CONTESTANTS, LONG_REPLY, Bench
-from benchmarks.speed_rounds import Measured, measure
-from benchmarks.speed_table import SCORE_ONLY, markdown, plot
-from llm_client.settings import Settings, SettingsError, load_settings
+from benchmarks.parts.contestants import CONTESTANTS, LONG_REPLY, SCORE_ONLY, Bench
+from benchmarks.parts.rounds import take_turns
+from benchmarks.parts.speed_table import markdown
+from llm_client.settings import Settings, load_settings
 from mlflow_tracking.command.console import say, warn
-from mlflow_tracking.command.experiment import Plan, make_plan
-from mlflow_tracking.command.flags import FlagParser, parse_arguments
-from mlflow_tracking.command.frame import stop_on_sigterm
-from mlflow_tracking.judge.preflight import PreflightError
+from mlflow_tracking.command.experiment import Experiment, read_experiment
+from mlflow_tracking.command.flags import (
+    SHIPPED_DATA,
+    SHIPPED_PROMPT,
+    CallFlags,
+    FlagParser,
+    JudgeFlags,
+    RowFlags,
+    RunFlags,
+    positive,
+    take,
+)
+from mlflow_tracking.command.frame import check_output, run_command, stop_on_sigterm
 from mlflow_tracking.judge.prompt import check_score_only
-from mlflow_tracking.judge.reply_form import PromptError
-from mlflow_tracking.rows.item import DataError
 
 _LONG = {"ours", "ours-score-only"}  # who can be held to it
-_HERE = Path(__file__).resolve().parent
+_LONG_WORDS = {  # of the shipped prompt, and what --long-justification has in their place
+    "коротко обоснуй": "подробно обоснуй",
+    "[одно короткое предложение о том, что в ответе верно и что неверно]": "[пять полных "
+    "предложений: что в ответе верно, что неверно, что упущено, что в нём лишнее и почему оценка "
+    "такая]",
+}
 
 
-class FlagError(ValueError):
-    """A flag that cannot be used; the message is one line."""
-
-
-_MISTAKES = (SettingsError, PromptError, DataError, PreflightError, FlagError)
-
-
-def parse_flags(settings: Settings, argv: list[str] | None = None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class SpeedFlags:
     """The command line."""
+
+    data: Path
+    prompt: Path | None
+    base_url: str
+    rows: int
+    rounds: int
+    only: list[str]
+    concurrency: int
+    ceiling_concurrency: int
+    max_tokens: int
+    long_justification: bool
+    peers_python: str
+    json: Path | None
+
+
+def read_flags(settings: Settings) -> SpeedFlags:
+    """The command line; what would be noticed an hour later otherwise is told now."""
     parser = FlagParser("judge_speed", __doc__)
     add = parser.add
-    add("--data", "CSV with inputs,predictions[,targets] (default: the shipped one)", type=Path)
+    add("--data", "CSV with inputs,predictions[,targets]", type=Path, default=SHIPPED_DATA)
     add("--prompt", "the judge's prompt (default: the shipped one)", type=Path)
     add("--base-url", "the server", default=settings.base_url)
-    add("--rows", "rows a pass", type=int, default=40)
-    add("--rounds", "passes of each contestant", type=int, default=3)
+    add("--rows", "rows a pass", type=positive, default=40)
+    add("--rounds", "passes of each contestant", type=positive, default=3)
     everyone = list(CONTESTANTS)
     listed = f"contestants: {', '.join(everyone)} (default: all)"
     parser.add_argument("--only", nargs="+", choices=everyone, default=everyone, help=listed)
-    add("--concurrency", "calls at once", type=int, default=32)
-    add("--ceiling-concurrency", "calls at once of the load loops", type=int, default=64)
-    add("--max-tokens", "of a reply", type=int, default=256)
+    add("--concurrency", "calls at once", type=positive, default=32)
+    add("--ceiling-concurrency", "calls at once of the ceiling", type=positive, default=64)
+    add("--max-tokens", "of a reply", type=positive, default=256)
     add(
         "--long-justification",
         f"ask ours for five sentences, and for replies of {LONG_REPLY} tokens if the form has room",
         action="store_true",
     )
     add("--peers-python", "a Python with benchmarks/requirements.txt", default=sys.executable)
-    for name, what in (("json", "every pass"), ("markdown", "the table"), ("plot", "a picture")):
-        add(f"--{name}", f"write {what} there", type=Path, metavar="FILE")
-    flags = parser.parse_args(argv)
-    _check(flags)
-    return flags
-
-
-def _check(flags: argparse.Namespace) -> None:
-    """What would be noticed late otherwise, perhaps an hour later; raises FlagError."""
-    if min(flags.rows, flags.rounds, flags.concurrency, flags.ceiling_concurrency) < 1:
-        raise FlagError("rows, rounds and calls at once are whole numbers from 1")
+    add("--json", "write every pass there", type=Path, metavar="FILE")
+    flags = take(SpeedFlags, parser.parse_args())
     if "," in flags.base_url:
-        raise FlagError(f"--base-url {flags.base_url}: give one server, the ceiling is of one")
+        parser.error(f"--base-url {flags.base_url}: give one server, the ceiling is of one")
     if flags.long_justification and flags.prompt:
-        raise FlagError("--long-justification has a prompt of its own; leave --prompt out")
+        parser.error("--long-justification has a prompt of its own; leave --prompt out")
     if flags.long_justification and not set(flags.only) <= _LONG:
-        raise FlagError("--long-justification is for --only ours ours-score-only")
-    for file in filter(None, (flags.json, flags.markdown, flags.plot)):
-        if not file.absolute().parent.is_dir() or file.is_dir():
-            raise FlagError(f"{file}: cannot be written; name a file in a folder that is there")
+        parser.error("--long-justification is for --only ours ours-score-only")
     if shutil.which(flags.peers_python) is None:
-        raise FlagError(f"--peers-python {flags.peers_python}: no such program")
+        parser.error(f"--peers-python {flags.peers_python}: no such program")
+    check_output("--json", flags.json)
+    return flags
 
 
 def main() -> int:
     """Check, measure, print; returns the exit code."""
-    try:
-        settings = load_settings()
-        flags = parse_flags(settings)
-        plan = _plan(flags, settings)
-    except _MISTAKES as mistake:
-        warn(f"judge_speed: {mistake}")
-        return 2
-    stop_on_sigterm()
-    with tempfile.TemporaryDirectory(prefix="judge_speed.") as folder:
+    return run_command("judge_speed", compare)
+
+
+def compare() -> int:
+    """Let the contestants take turns; 1 if something stopped them."""
+    settings = load_settings()
+    flags = read_flags(settings)
+    with tempfile.TemporaryDirectory(prefix="judge_speed.") as temporary:
+        folder = Path(temporary)
+        experiment = _experiment(flags, settings, folder)
         bench = Bench(
-            plan,
-            Path(folder),
+            experiment,
+            folder,
             flags.peers_python,
             flags.ceiling_concurrency,
             flags.long_justification,
         )
-        measured = measure(bench, flags.only, flags.rows, flags.rounds, warn)
-    _tell(measured, flags, _about(plan, flags))
-    if measured.stopped:
-        warn(f"judge_speed: stopped: {measured.stopped}")
-    return 1 if measured.stopped else 0
-
-
-def _plan(flags: argparse.Namespace, settings: Settings) -> Plan:
-    """The plan of run_experiment.py for the same server, data and limits; raises _MISTAKES."""
-    argv = ["--base-url", flags.base_url, "--max-tokens", str(flags.max_tokens)]
-    argv += ["--concurrency", str(flags.concurrency)]
-    argv += ["--data", str(flags.data)] if flags.data else []
-    prompt = _HERE / "long_justification_prompt.txt" if flags.long_justification else flags.prompt
-    argv += ["--prompt", str(prompt)] if prompt else []
-    plan = make_plan(parse_arguments("judge_speed", settings, argv), settings)
-    if any(name.endswith(SCORE_ONLY) for name in flags.only):
-        check_score_only(plan.findings.settings.prompt)
-    for line in plan.findings.warnings:
-        warn(f"note: {line}")
-    return plan
-
-
-def _tell(measured: Measured, flags: argparse.Namespace, about: list[str]) -> None:
-    """Print the table and write the files that were asked for."""
-    passes, missing = measured.passes, measured.missing
-    table = markdown(passes, flags.only, missing, about)
-    say(table)
-    if flags.markdown:
-        flags.markdown.write_text(table, encoding="utf-8")
+        stop_on_sigterm()
+        found = take_turns(bench, flags.only, flags.rows, flags.rounds, warn)
+    about = _about(experiment, flags)
+    say(markdown(found.passes, flags.only, found.missing, about))
     if flags.json:
-        told = {"about": about, "missing": missing, "passes": [done.as_json() for done in passes]}
+        passes = [done.as_json() for done in found.passes]
+        told = {"about": about, "missing": found.missing, "passes": passes}
         flags.json.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
-    if flags.plot and passes:
-        plot(passes, flags.only, flags.plot)
+    if found.stopped:
+        warn(f"judge_speed: stopped: {found.stopped}")
+    return 1 if found.stopped else 0
 
 
-def _about(plan: Plan, flags: argparse.Namespace) -> list[str]:
-    settings = plan.findings.settings
+def _experiment(flags: SpeedFlags, settings: Settings, folder: Path) -> Experiment:
+    """What run_experiment.py would judge with the same data, judge and limits."""
+    prompt = flags.prompt or SHIPPED_PROMPT
+    if flags.long_justification:
+        prompt = long_prompt(folder)
+    experiment = read_experiment(
+        RowFlags(flags.data, "utf-8", limit=None),
+        JudgeFlags(model="", max_tokens=flags.max_tokens, seed=0, prompt=prompt),
+        CallFlags(flags.base_url, flags.concurrency),
+        RunFlags(),
+        settings,
+    )
+    if any(name.endswith(SCORE_ONLY) for name in flags.only):
+        check_score_only(experiment.judge.settings.prompt)
+    for line in experiment.judge.warnings:
+        warn(f"note: {line}")
+    return experiment
+
+
+def long_prompt(folder: Path) -> Path:
+    """The shipped prompt, which asks for a longer justification here."""
+    text = SHIPPED_PROMPT.read_text(encoding="utf-8")
+    for short, long in _LONG_WORDS.items():
+        assert text.count(short) == 1, f"{SHIPPED_PROMPT} has other words: {short}"
+        text = text.replace(short, long)
+    path = folder / "long_justification_prompt.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _about(experiment: Experiment, flags: SpeedFlags) -> list[str]:
+    judge = experiment.judge
     return [
         f"{flags.rows} rows a pass, {flags.rounds} rounds; median (least-greatest) of the rounds",
-        f"judge {settings.model}, vLLM {plan.findings.server_version or 'unknown'}, prompt "
-        f"{settings.prompt.path.name}, max_tokens {flags.max_tokens}, {flags.concurrency} at once "
-        f"(load loops: {flags.ceiling_concurrency})",
+        f"judge {judge.settings.model}, vLLM {judge.server_version or 'unknown'}, prompt "
+        f"{judge.settings.prompt.path.name}, max_tokens {flags.max_tokens}, {flags.concurrency} at "
+        f"once (ceiling: {flags.ceiling_concurrency})",
         "rows/s: rows that got a score, by the time for all; x ours, x stock, x stock-10 (MLflow's "
-        "own number of workers) and % of the ceiling within a round; the ceiling is the faster of "
-        "the two load loops",
+        "own number of workers) and % of the ceiling within a round",
         "% of shared cached: cached prompt tokens by the tokens that all rows begin with",
         f"command: python benchmarks/judge_speed.py {' '.join(sys.argv[1:])}",
     ]

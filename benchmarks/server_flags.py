@@ -1,7 +1,7 @@
 """Which flags of the server judge the most rows on this machine? Starts it with each set in turn.
 
     python benchmarks/server_flags.py
-    python benchmarks/server_flags.py --only default block-size-128 --rows 100 --markdown flags.md
+    python benchmarks/server_flags.py --only default block-size-128 --rows 100 > flags.md
 
 For each set: run_vllm_server.sh on a free port, then judge_speed.py's passes of ours with a
 justification and ours with the score alone, then the server is stopped. Each start takes minutes
@@ -28,7 +28,7 @@ import requests
 
 from llm_client.settings import ROOT
 from mlflow_tracking.command.console import say, warn
-from mlflow_tracking.command.flags import FlagParser
+from mlflow_tracking.command.flags import FlagParser, positive
 from mlflow_tracking.command.frame import stop_on_sigterm
 
 _CONTESTANTS = ("ours", "ours-score-only")
@@ -64,9 +64,8 @@ def main() -> int:
     names = list(FLAG_SETS)
     listed = f"sets: {', '.join(names)} (default: all)"
     parser.add_argument("--only", nargs="+", choices=names, default=names, help=listed)
-    parser.add("--rows", "rows a pass", type=int, default=40)
-    parser.add("--rounds", "passes", type=int, default=2)
-    parser.add("--markdown", "write the table there", type=Path, metavar="FILE")
+    parser.add("--rows", "rows a pass", type=positive, default=40)
+    parser.add("--rounds", "passes", type=positive, default=2)
     flags = parser.parse_args()
     turns = [*flags.only, "default"] if flags.only[0] == "default" else flags.only
     speeds: list[tuple[str, dict[str, float]]] = []
@@ -77,10 +76,7 @@ def main() -> int:
             warn(f"{name}: {speeds[-1][1] or 'did not start'}")
     except KeyboardInterrupt:
         warn("server_flags: interrupted")
-    table = _table(speeds)
-    say(table)
-    if flags.markdown:
-        flags.markdown.write_text(table, encoding="utf-8")
+    say(_table(speeds))
     return 0 if len(speeds) == len(turns) and all(rates for _, rates in speeds) else 1
 
 

@@ -24,7 +24,7 @@ from tests.support.hostile_rows import hostile_rows
 from tests.support.judge_stub import JudgeStub, serving, true_score
 from tests.support.vllm_process import JudgeServer
 
-ray_runtime = pytest.importorskip("mlflow_tracking.ray_runtime", reason="needs ray[data]")
+ray_session = pytest.importorskip("mlflow_tracking.cluster.ray_session", reason="needs ray[data]")
 SHIPPED = ROOT / "mlflow_tracking/data/evaluation_data.csv"
 SCRIPT = ROOT / "mlflow_tracking/run_distributed.py"
 RESULTS = "judge_results.json"
@@ -33,7 +33,7 @@ ENGLISH = ROOT / "mlflow_tracking/prompts/judge_prompt_en.txt"
 
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
-    with ray_runtime.running_ray(None, workers=2, object_store_mb=100):
+    with ray_session.running_ray(None, workers=2, object_store_mb=100):
         yield
 
 
@@ -237,7 +237,7 @@ def test_a_mistake_is_one_line_before_ray_is_started(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray_runtime.ray, "init", None)
+    monkeypatch.setattr(ray_session.ray, "init", None)
     done = judge(workspace, capfd, *flags[1:], url="http://127.0.0.1:1/v1")
     assert done.code == 2
     [line] = done.problems

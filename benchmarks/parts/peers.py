@@ -1,13 +1,13 @@
 """How fast do other judges score the same rows on the same server? One of them, one pass.
 
-    .venv-peers/bin/python benchmarks/peers.py deepeval < job.json > outcome.json
+    .venv-peers/bin/python benchmarks/parts/peers.py deepeval < job.json > outcome.json
 
 Run by `python benchmarks/judge_speed.py --peers-python .venv-peers/bin/python`, in a process of its
 own, because the peers need other packages than the project (benchmarks/requirements.txt). It
 imports nothing of the project. Each peer is used as its documentation shows for a vLLM endpoint
-(https://deepeval.com/integrations/models/vllm, https://trustyai.org/vllm_judge,
-https://github.com/braintrustdata/autoevals), with the judge's token limit, temperature, time-out
-and number of calls at once that ours has. The clock starts after the imports and one row.
+(https://deepeval.com/integrations/models/vllm, https://trustyai.org/vllm_judge), with the judge's
+token limit, temperature, time-out and number of calls at once that ours has. The clock starts after
+the imports and one row.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 Row = dict[str, str]
@@ -103,37 +103,7 @@ def vllm_judge(job: dict[str, Any]) -> ScoreRow:
     return score
 
 
-def autoevals(job: dict[str, Any]) -> ScoreRow:
-    """A classifier with reasons; it asks for a tool call, which the server must be started for."""
-    from autoevals.llm import LLMClassifier
-    from openai import AsyncOpenAI
-
-    scale = "\n".join(f"{score}: {meaning}" for score, meaning in _SCALE.items())
-    classifier = LLMClassifier(
-        name="Accuracy",
-        prompt_template=f"{_CRITERIA}\n\nChoices:\n{scale}\n\n"
-        "[Question]: {{input}}\n[Reference answer]: {{expected}}\n[Answer]: {{output}}\n",
-        choice_scores={str(score): float(score) for score in _SCALE},
-        use_cot=True,
-        model=job["model"],
-        max_tokens=job["max_tokens"],
-        temperature=0.0,
-        client=AsyncOpenAI(
-            base_url=job["base_url"], api_key=job["api_key"] or "EMPTY", timeout=job["timeout_s"]
-        ),
-    )
-
-    async def score(row: Row) -> float | None:
-        result = await classifier.eval_async(
-            output=row["answer"], expected=row["reference"], input=row["question"]
-        )
-        value: float | None = result.score
-        return value
-
-    return score
-
-
-PEERS = {"deepeval": deepeval, "vllm-judge": vllm_judge, "autoevals": autoevals}
+PEERS = {"deepeval": deepeval, "vllm-judge": vllm_judge}
 
 
 async def _timed(score: ScoreRow, row: Row, gate: asyncio.Semaphore) -> dict[str, Any]:
@@ -162,13 +132,10 @@ def main() -> int:
     """Read the job, run it, print the outcome."""
     name = sys.argv[1]
     job = json.load(sys.stdin)
-    try:
-        version = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        outcome: Any = {"missing": True}
-    else:
+    outcome: Any = {"missing": True}
+    if find_spec(name.replace("-", "_")):
         with contextlib.redirect_stdout(sys.stderr):  # the peers print
-            outcome = asyncio.run(measure(PEERS[name], job)) | {"version": version}
+            outcome = asyncio.run(measure(PEERS[name], job))
     json.dump(outcome, sys.stdout)
     return 0
 

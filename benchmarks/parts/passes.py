@@ -12,23 +12,11 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a pass cost the server, by its own counters (retries and second calls included)."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int  # of the prompt tokens, from the prefix cache
-    requests: int
-    latency_p50_s: float | None = None  # interpolated in the server's histogram
-    latency_p95_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
+class Tally:
     """What a contestant tells of its pass."""
 
     asked: int  # rows
-    scored: int  # rows that got a score; for a load loop, requests that got a reply
+    scored: int  # rows that got a score; for the ceiling, requests that got a reply
     seconds: float
     latencies: tuple[float, ...] = ()  # seconds of each call, as its client saw them
     failures: dict[str, int] = field(default_factory=dict)  # why rows have no score
@@ -41,22 +29,31 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One contestant over the rows once."""
+class Cost:
+    """What a pass cost the server, by its own counters (retries and second calls included)."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int  # of the prompt tokens, from the prefix cache
+
+
+@dataclass(frozen=True)
+class MeasuredPass:
+    """One contestant over the rows once: what it tells, and what the server does."""
 
     contestant: str
     round: int  # from 1
-    outcome: Outcome
+    tally: Tally
     cost: Cost | None  # None: the server tells no counters
     shared_tokens: int | None = None  # prompt tokens that all rows begin with, times the rows
     strangers: bool = False  # somebody else's requests were on the server at the start
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for a file."""
-        return asdict(self) | {"rows_per_second": self.outcome.rows_per_second}
+        return asdict(self) | {"rows_per_second": self.tally.rows_per_second}
 
 
-def failures_of(reasons: Sequence[str]) -> dict[str, int]:
+def count_reasons(reasons: Sequence[str]) -> dict[str, int]:
     """How often each reason came, one line of 80 characters each, the most frequent first.
 
     Numbers of three digits and more are a row's own, '…', but those before the first colon.

@@ -5,16 +5,15 @@ Read by `python benchmarks/judge_speed.py` from /metrics and /tokenize of the se
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os.path import commonprefix
 from typing import Any
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.speed_pass import Cost
+from benchmarks.parts.passes import Cost
 
-_CALLS = "vllm:e2e_request_latency_seconds_bucket"
 _TIMEOUT_S = 30.0
 
 
@@ -23,19 +22,14 @@ class Counters:
     """The server's counters at one moment."""
 
     totals: dict[str, float]
-    latency: dict[float, float] = field(default_factory=dict)  # upper edge in s -> calls up to it
 
     def since(self, before: "Counters") -> Cost:
         """What was spent from `before` to now."""
         spent = {name: total - before.totals.get(name, 0) for name, total in self.totals.items()}
-        buckets = {edge: n - before.latency.get(edge, 0) for edge, n in self.latency.items()}
         return Cost(
             prompt_tokens=int(spent.get("vllm:prompt_tokens_total", 0)),
             completion_tokens=int(spent.get("vllm:generation_tokens_total", 0)),
             cached_tokens=int(spent.get("vllm:prefix_cache_hits_total", 0)),
-            requests=int(spent.get("vllm:request_success_total", 0)),
-            latency_p50_s=histogram_quantile(buckets, 0.5),
-            latency_p95_s=histogram_quantile(buckets, 0.95),
         )
 
 
@@ -81,30 +75,10 @@ class ServerPages:
 
 
 def read_counters(text: str) -> Counters:
-    """A Prometheus page: the sums of vLLM's samples, and its histogram of whole calls."""
+    """A Prometheus page: the sums of vLLM's samples."""
     totals: dict[str, float] = {}
-    latency: dict[float, float] = {}
     families = text_string_to_metric_families(text)
     for sample in (sample for family in families for sample in family.samples):
-        if not sample.name.startswith("vllm:"):
-            continue
-        totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
-        if sample.name == _CALLS:
-            edge = float(sample.labels["le"])
-            latency[edge] = latency.get(edge, 0.0) + sample.value
-    return Counters(totals, latency)
-
-
-def histogram_quantile(buckets: Mapping[float, float], share: float) -> float | None:
-    """Linear within the bucket, as Prometheus does it; None without calls or beyond the last."""
-    edges = sorted(buckets)
-    total = buckets[edges[-1]] if edges else 0.0
-    low, below = 0.0, 0.0
-    for edge in edges:
-        if total > 0 and buckets[edge] >= share * total:
-            if edge == float("inf"):
-                return None
-            inside = buckets[edge] - below
-            return low + (edge - low) * ((share * total - below) / inside if inside else 1.0)
-        low, below = edge, buckets[edge]
-    return None
+        if sample.name.startswith("vllm:"):
+            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+    return Counters(totals)

@@ -1,0 +1,56 @@
+"""Do the benchmarks still start, and do they stand on their own?
+
+python -m pytest tests/repository/test_benchmarks.py
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.judge_speed import long_prompt
+from llm_client.settings import ROOT
+from mlflow_tracking.judge.prompt import load_prompt
+
+FOLDER = ROOT / "benchmarks"
+COMMANDS = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "__init__.py")
+MODULES = sorted(FOLDER.rglob("*.py"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_benchmark_says_how_it_is_called(command: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / command), "--help"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"python benchmarks/{command}" in done.stdout
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_no_benchmark_needs_the_tests(module: Path) -> None:
+    imported = [
+        name
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+    ]
+    assert not [name for name in imported if name.partition(".")[0] == "tests"]
+
+
+def test_the_long_justification_is_asked_for_in_the_words_of_the_shipped_prompt(
+    tmp_path: Path,
+) -> None:
+    prompt = load_prompt(long_prompt(tmp_path))
+    assert "[пять полных предложений" in prompt.text
+    assert not prompt.format.one_sentence
