@@ -18,6 +18,7 @@ from llm_client.settings import ROOT
 
 _HERE = ROOT / "mlflow_tracking"
 SHIPPED_DATA = _HERE / "data/evaluation_data.csv"
+SHIPPED_PROMPT = _HERE / "prompts/judge_prompt.txt"
 
 _Group = TypeVar("_Group")
 
@@ -126,7 +127,7 @@ class RowFlags:
 class JudgeFlags:
     """Who judges, and how a row is scored."""
 
-    prompt: Path = flag("the judge's prompt", _HERE / "prompts/judge_prompt.txt", type=Path)
+    prompt: Path = flag("the judge's prompt", SHIPPED_PROMPT, type=Path)
     model: str = flag("the judge, as the server names it (default: the one it serves)", "")
     max_tokens: int = flag("of a reply", 256, type=positive, metavar="N")
     seed: int = flag("of the judge's sampling", 0, type=_seed, metavar="N")

@@ -87,8 +87,9 @@ async def judge_all(
     if concurrency is not None:
         limit = AdaptiveLimit(concurrency, concurrency)
     waiting = _unjudged(items, judge, journal, tell)
+    untold: dict[str, tuple[Verdict, Sequence[int]]] = {}  # on their way to the disk
     tasks = [
-        asyncio.create_task(_work(waiting, judge, journal, limit, tell))
+        asyncio.create_task(_work(waiting, judge, journal, limit, tell, untold))
         for _ in range(min(limit.most, len(items)))
     ]
     try:
@@ -98,6 +99,9 @@ async def judge_all(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await journal.flush()
+        for key, (verdict, places) in untold.items():
+            if key in journal.fresh:  # it reached the disk after its task was cancelled
+                tell(verdict, places)
     return [verdict for verdict in found if verdict]  # none is missing
 
 
@@ -115,13 +119,19 @@ def _unjudged(items: Sequence[Item], judge: Judge, journal: Journal, tell: OnVer
 
 
 async def _work(
-    waiting: _Waiting, judge: Judge, journal: Journal, limit: AdaptiveLimit, tell: OnVerdict
+    waiting: _Waiting,
+    judge: Judge,
+    journal: Journal,
+    limit: AdaptiveLimit,
+    tell: OnVerdict,
+    untold: dict[str, tuple[Verdict, Sequence[int]]],
 ) -> None:
     """Judge one item after the other, as long as there are any and while the limit has room."""
     for key, item, places in waiting:
         async with limit:  # with an item in hand: who shares the limit need not wait for the idle
             verdict = await judge.judge(item)
+            untold[key] = verdict, places
             await journal.add(key, verdict)
             if not verdict.failed:
                 limit.ended()
-        tell(verdict, places)
+        tell(*untold.pop(key))
