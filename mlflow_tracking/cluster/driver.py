@@ -6,9 +6,9 @@ mistake in the last file is told before the first row is judged; the second judg
 
 import hashlib
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 import ray.data
@@ -21,6 +21,17 @@ from mlflow_tracking.rows.item import DataError, Item
 from mlflow_tracking.rows.row_files import RowBlock
 
 _BLOCKS_AT_ONCE = 2  # of a worker: one comes to its end while the next is begun
+
+
+class BlockCounts(NamedTuple):
+    """What came of a block, and what its worker has reached."""
+
+    rows: int
+    failed: int  # have no score
+    judged: int  # different ones that were judged now
+    worker: str
+    in_flight: int  # rows of the worker at once, and the most so far
+    most: int
 
 
 @dataclass
@@ -109,12 +120,10 @@ def judge_files(
     finished: frozenset[str],
     job: BlockJob,
     workers: int,
-    on_block: Callable[[int, int], None],
-) -> Iterator[int]:
-    """Judge the blocks that are not finished; gives the different rows judged, block by block.
+) -> Iterator[BlockCounts]:
+    """Judge the blocks that are not finished; gives what came of each, once it is written.
 
-    `on_block` is told a written block's rows and how many of them have no score. Raises
-    JudgingStopped when a worker cannot go on; a worker that dies is Ray's to start again.
+    Raises JudgingStopped when a worker cannot go on; a worker that dies is Ray's to start again.
     """
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # bytes: a block of rows is handed on alone, and at once
@@ -127,8 +136,7 @@ def judge_files(
         for counts in judged.iter_rows():
             if counts["stopped"]:
                 raise JudgingStopped(str(counts["stopped"]))
-            on_block(int(counts["rows"]), int(counts["failed"]))
-            yield int(counts["judged"])
+            yield BlockCounts(**{name: counts[name] for name in BlockCounts._fields})
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise JudgingStopped(f"Ray: {lines[-1][:300] if lines else type(error).__name__}") from None

@@ -127,10 +127,14 @@ def _judge(
                 finished,
                 _job(run.experiment, cluster, results),
                 cluster.workers,
-                found.progress.count,
             )
-            for count in judged:
-                run.judged += count
+            reached: dict[str, tuple[int, int]] = {}
+            for block in judged:
+                found.progress.count(block.rows, block.failed)
+                run.judged += block.judged
+                reached[block.worker] = block.in_flight, block.most
+                now, most = zip(*reached.values(), strict=True)
+                run.in_flight = sum(now), sum(most)
     run.stopped, run.judged_s = found.stopped, found.seconds
 
 

@@ -9,11 +9,13 @@ that Ray starts in its place, so that at most the calls in flight are made a sec
 
 import asyncio
 import pickle
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_client.adaptive_limit import AdaptiveLimit
 from llm_client.caller import RetryPolicy, ServerGone
 from llm_client.judge_client import JudgeClient
 from mlflow_tracking.cluster.verdict_files import OutputError, VerdictFolder
@@ -48,7 +50,7 @@ class BlockJudge:
     """
 
     def __init__(self, job: BlockJob) -> None:
-        self._job = job
+        self._job, self._name = job, secrets.token_hex(8)
         self._judge: Judge | None = None
 
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
@@ -62,7 +64,10 @@ class BlockJudge:
                 # As a value: of an exception Ray hands on its own account, and not the cause.
                 stopped = " ".join(str(fault).split())
             counts = {"rows": len(block.rows), "failed": failed, "judged": judged}
-            yield {name: [value] for name, value in {**counts, "stopped": stopped}.items()}
+            limit = self._judge.caller.limit if self._judge else AdaptiveLimit.of(1)
+            reached = {"worker": self._name, "in_flight": limit.limit, "most": limit.reached}
+            told = {**counts, **reached, "stopped": stopped}
+            yield {name: [value] for name, value in told.items()}
 
     async def _connected(self) -> Judge:
         """The judge behind this worker's one client."""

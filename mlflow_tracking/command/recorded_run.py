@@ -74,6 +74,7 @@ class RecordedRun:
         self.missing = ""  # what a run that goes on would judge, in words
         self.exit_code = 0
         self.judged, self.judged_s = 0, 0.0  # rows by this process, and seconds
+        self.in_flight: tuple[int, int] | None = None  # rows at once: at the end, and at most
         self._go_on = go_on
 
     @property
@@ -125,14 +126,15 @@ class RecordedRun:
             yield found.told
         self.stopped, self.judged_s = found.stopped, found.seconds
         self.judged = len(self.journal.fresh) - before if self.journal else 0
+        for limit in self.judge.limits[:1]:  # later callers ask for nothing
+            self.in_flight = limit.limit, limit.reached
 
     def cost(self, totals: Totals) -> dict[str, float]:
         """The run's metrics, with what only this process knows."""
         metrics = totals.metrics(self.judged, self.judged_s)
-        # Of the judging: later callers ask for nothing.
-        for limit in self.judge.limits[:1] if self.journal else ():
-            metrics["llm_judge/rows_in_flight"] = limit.limit
-            metrics["llm_judge/rows_in_flight_max"] = limit.reached
+        if self.in_flight:
+            now, most = self.in_flight
+            metrics |= {"llm_judge/rows_in_flight": now, "llm_judge/rows_in_flight_max": most}
         return metrics
 
     def record(self, verdicts: Sequence[Verdict | None]) -> None:

@@ -99,6 +99,7 @@ def test_it_gives_what_run_experiment_gives(
     run = workspace.last_run()
     assert run.id != whole.id
     clocks = {"llm_judge/rows_per_second", "llm_judge/latency_p50_s", "llm_judge/latency_p95_s"}
+    clocks |= {"llm_judge/rows_in_flight", "llm_judge/rows_in_flight_max"}  # of all workers
     assert run.metrics.keys() == whole.metrics.keys()
     for name in whole.metrics.keys() - clocks:
         assert run.metrics[name] == pytest.approx(whole.metrics[name]), name
