@@ -14,7 +14,7 @@ from typing import Any
 
 from llm_client.adaptive_limit import AdaptiveLimit
 from llm_client.caller import CallFailed
-from llm_client.reply import Reply, read_reply
+from llm_client.reply import BadReply, Reply, read_reply
 from llm_client.settings import UserMistake
 
 _AT_ONCE = 64  # rows whose replies are looked up together, so that their verdicts share an fsync
@@ -136,8 +136,8 @@ def _read_line(place: str, line: str) -> tuple[str, BatchResult]:
         return name, BatchResult(place, status, None, _error_text(status, error, body))
     try:
         return name, BatchResult(place, status, read_reply(body), "")
-    except _SHAPES:
-        return name, BatchResult(place, status, None, "the reply has another shape")
+    except BadReply as fault:
+        return name, BatchResult(place, status, None, str(fault))
 
 
 def _error_text(status: int, error: Any, body: Any) -> str:

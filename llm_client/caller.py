@@ -47,5 +47,9 @@ class JudgingStopped(Exception):
     """Nothing more can be judged for now; the message is one line. What is judged is kept."""
 
 
+class QuotaUsedUp(JudgingStopped):
+    """The server answers no more calls of this account: no waiting brings that back."""
+
+
 class ServerGone(JudgingStopped):
     """The server could not be reached for longer than the policy waits."""

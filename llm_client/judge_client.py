@@ -10,7 +10,9 @@ several servers, a call that fails on one is tried on the next at once, and that
 
 import asyncio
 import json
+import logging
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,14 +22,20 @@ from typing import Any, TypeVar
 import aiohttp
 
 from llm_client.adaptive_limit import AdaptiveLimit
-from llm_client.caller import CallFailed, RetryPolicy, ServerGone
-from llm_client.reply import Reply, read_reply
+from llm_client.caller import CallFailed, QuotaUsedUp, RetryPolicy, ServerGone
+from llm_client.reply import BadReply, Reply, read_body, read_reply
 from llm_client.server_pool import Server, ServerLoad, ServerPool, server_load
 from llm_client.settings import split_base_urls
 
 _Answer = TypeVar("_Answer")
 
-_TRANSIENT = {408, 409, 425, 429}
+_LOG = logging.getLogger(__name__)
+_TOO_MANY, _PAYMENT_REQUIRED = 429, 402
+_TRANSIENT = {408, 409, 425, _TOO_MANY}
+_WINDOW_S = 90.0  # without a reply to anybody, until a rate limit counts as a fault
+_USED_UP = re.compile(
+    r"insufficient_quota|exceeded your current quota|billing|out of credits", re.I
+)
 _OVERLOADED = {429, 503}
 _CONNECTIONS = 8  # at least: a few calls may be made beside the rows
 _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 15.0
@@ -68,6 +76,8 @@ class JudgeClient:
         self.limit = AdaptiveLimit.of(concurrency)
         self._session: aiohttp.ClientSession | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._began, self._answered = time.monotonic(), 0.0  # when a call last had its reply
+        self._told_of_limit = -_WINDOW_S
 
     async def __aenter__(self) -> "JudgeClient":
         self._session = aiohttp.ClientSession(
@@ -161,6 +171,8 @@ class JudgeClient:
                 continue
             except CallFailed as failure:
                 failure.attempts = attempts
+                if failure.status == _PAYMENT_REQUIRED:
+                    raise QuotaUsedUp(str(failure)) from None
                 if not (_is_the_servers(failure) and self._pool.has_other({server})):
                     self._pool.answered(server)
                     raise
@@ -173,11 +185,29 @@ class JudgeClient:
                 continue
             if fault.timed_out or fault.status in _OVERLOADED:
                 self.limit.refused()
+            if _is_used_up(fault):
+                raise QuotaUsedUp(f"{server.base_url}: {fault}") from None
+            if fault.status == _TOO_MANY and self._waits_for_window(fault):
+                await asyncio.sleep(_pause(min(attempts, 6), fault.after_s))
+                continue
             faults += 1
             if faults >= self._policy.attempts:
                 message = f"{fault} ({route(server)}, {attempts} attempts)"
                 raise CallFailed(message, fault.status, attempts, fault.timed_out)
             await asyncio.sleep(_pause(faults, fault.after_s))
+
+    def _waits_for_window(self, fault: _Retry) -> bool:
+        """Whether a rate limit is waited out: as long as somebody has a reply in every window.
+
+        A minute is the longest window that is common, and many calls share it. Before the first
+        reply a server that says when to come again is taken at its word, `attempts` times.
+        """
+        now = time.monotonic()
+        since = self._answered or (self._began if fault.after_s is None else 0.0)
+        if now - self._told_of_limit > _WINDOW_S:
+            self._told_of_limit = now
+            _LOG.warning("the server limits the rate (HTTP 429); waiting for its next window")
+        return now - since < _WINDOW_S
 
     async def _try(
         self, server: Server, url: str, body: Mapping[str, Any], read: Callable[[Any], _Answer]
@@ -196,6 +226,7 @@ class JudgeClient:
             self._pool.release(server)
         answer = _read(text, read)
         self._pool.answered(server)
+        self._answered = time.monotonic()
         return answer, time.monotonic() - started
 
     async def _post_once(self, server: Server, url: str, body: Mapping[str, Any]) -> str:
@@ -230,6 +261,11 @@ def _is_the_servers(failure: CallFailed) -> bool:
     return failure.status in (401, 403) or other_model
 
 
+def _is_used_up(fault: _Retry) -> bool:
+    """A quota that no waiting brings back."""
+    return fault.status == _TOO_MANY and bool(_USED_UP.search(str(fault)))
+
+
 def _pause(faults: int, after_s: float | None) -> float:
     """Seconds to wait: the server's word, or exponential backoff with full jitter."""
     if after_s is not None:
@@ -255,11 +291,15 @@ def _error_text(text: str) -> str:
     """The server's own words for an error, on one line."""
     try:
         data = json.loads(text)
-        error = data.get("error", data)
-        message = error.get("message", error) if isinstance(error, dict) else error
+        error = data.get("error") or data.get("detail") or data.get("message") or data
+        if isinstance(error, dict):
+            code, said = error.get("code"), error.get("message") or error.get("type") or error
+            named = isinstance(code, str) and code not in str(said)
+            error = f"{said} ({code})" if named else said
     except (ValueError, AttributeError):
-        message = text
-    return " ".join(str(message).split())[:300] or "no reason given"
+        page = re.search(r"<title>(.*?)</title>|<h1>(.*?)</h1>", text, re.I | re.S)
+        error = f"a web page, '{page[1] or page[2]}'" if page else text
+    return " ".join(str(error).split())[:300] or "no reason given"
 
 
 def _connection_text(error: Exception) -> str:
@@ -269,6 +309,8 @@ def _connection_text(error: Exception) -> str:
 def _read(text: str, read: Callable[[Any], _Answer]) -> _Answer:
     """What `read` makes of the JSON; a body that is cut or of another shape may pass."""
     try:
-        return read(json.loads(text))
+        return read(read_body(text))
+    except BadReply as fault:
+        raise _Retry(str(fault), fault.status) from None
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise _Retry(f"the reply has another shape: {text[:80]!r}", 200) from None
+        raise _Retry("the reply has another shape", 200) from None

@@ -1,16 +1,36 @@
 """What did the judge's server reply? A chat completion's JSON, as text, tokens and cost.
 
-Read by `python mlflow_tracking/run_experiment.py`, for each call that `judge_client.py` makes.
+Read by `python mlflow_tracking/run_experiment.py`, for each call that `judge_client.py` makes. The
+text and why it ended decide; all else is optional, and costs nothing where it has another shape.
 """
 
+import json
+import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 _DIGIT = re.compile(rb"\d")
 _BEGINNING = 4  # tokens: white space and the word
+# Where thinking judges, and servers with a parser for them, put their words.
+_REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thoughts")
+# Why a reply ended, in the words of OpenAI's API and of those who came before or after it.
+_WHOLE = {"stop", "eos", "eos_token", "stop_sequence", "end_turn", "stop_token"}
+_LENGTH = {"length", "max_tokens", "max_length"}
+_FAULTS = {"abort", "aborted", "error", "cancelled", "canceled", "timeout", "overloaded"}
+_DECLINED = {"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "refusal"}
+_TOOLS = {"tool_calls", "function_call", "tool_use"}
+_ENDS = ".!?…\"»”')]}*`"  # of a reply whose server does not say why it ended
+
+
+class BadReply(Exception):
+    """The server answered with a fault of its own; `status`: the HTTP status that it names."""
+
+    def __init__(self, message: str, status: int = 200) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +52,7 @@ class Reply:
     """A chat completion, with what it cost."""
 
     text: str
-    finish_reason: str
+    finish_reason: str  # '' if the server does not say
     tokens: tuple[TokenLogprobs, ...]  # empty if the server sent no log probabilities
     prompt_tokens: int
     completion_tokens: int
@@ -40,34 +60,137 @@ class Reply:
     latency_s: float = 0.0  # of the call that succeeded
     attempts: int = 1
 
+    @property
+    def cut(self) -> bool:
+        """Whether the reply ended before its end, or may have."""
+        if self.finish_reason in _WHOLE:
+            return False
+        return bool(self.finish_reason) or not self.text.rstrip().endswith(tuple(_ENDS))
 
-def read_reply(answer: Mapping[str, Any]) -> Reply:
-    """The first choice; raises LookupError, TypeError or AttributeError for another shape."""
-    choice = answer["choices"][0]
-    text = choice["message"].get("content") or ""
-    usage = answer.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
+    @property
+    def at_length(self) -> bool:
+        """Whether it was cut at max_tokens."""
+        return self.finish_reason in _LENGTH
+
+    @property
+    def declined(self) -> str:
+        """Why there is no answer, '' if there is one."""
+        if self.finish_reason in _DECLINED:
+            return f"the server's filter let no answer through ({self.finish_reason})"
+        if self.finish_reason in _TOOLS:
+            return f"the judge called a tool in place of an answer ({self.finish_reason})"
+        return ""
+
+
+def read_reply(answer: Any) -> Reply:
+    """The first choice of a chat completion; raises BadReply for an error or another shape."""
+    _raise_error(answer)
+    try:
+        choice = answer["choices"][0]
+        message = choice["message"]
+        _raise_error(choice)
+        reason, text = choice.get("finish_reason"), _said(message.get("content"))
+    except (LookupError, TypeError, AttributeError):
+        raise BadReply("the reply has another shape than a chat completion") from None
+    reason = reason.lower() if isinstance(reason, str) else ""
+    if reason in _FAULTS:
+        raise BadReply(f"the server broke the reply off ({reason})", 500)
+    tokens = _read_logprobs(choice.get("logprobs"))
+    if not text and reason not in _LENGTH:
+        said = (message.get(name) for name in _REASONING)
+        text = next((found for found in said if isinstance(found, str) and found), "")
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    details = usage.get("prompt_tokens_details")
     return Reply(
         text=text.encode(errors="replace").decode(),  # half a surrogate cannot be written anywhere
-        finish_reason=sys.intern(choice.get("finish_reason") or ""),  # one text for all rows
-        tokens=_read_logprobs(choice.get("logprobs")),
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        completion_tokens=int(usage.get("completion_tokens") or 0),
-        cached_tokens=int(details.get("cached_tokens") or 0),
+        finish_reason=sys.intern(reason),  # one text for all rows
+        tokens=tokens,
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(details.get("cached_tokens") if isinstance(details, dict) else 0),
     )
 
 
-def _read_logprobs(logprobs: Mapping[str, Any] | None) -> tuple[TokenLogprobs, ...]:
-    tokens, start = [], 0
-    for index, token in enumerate((logprobs or {}).get("content") or []):
+def read_body(text: str) -> Any:
+    """A response's JSON; of a stream of events that nobody asked for, what they add up to.
+
+    Raises BadReply for what is neither.
+    """
+    try:
+        if text.lstrip().startswith("data:"):
+            return _joined(json.loads(line) for line in _events(text))
+        return json.loads(text)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise BadReply("the reply is no JSON") from None
+
+
+def _events(text: str) -> Iterable[str]:
+    lines = (line.removeprefix("data:").strip() for line in text.splitlines())
+    return (line for line in lines if line.startswith("{"))
+
+
+def _joined(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    content, reason, usage, tokens = "", None, None, list[Any]()
+    for chunk in chunks:
+        _raise_error(chunk)
+        usage = chunk.get("usage") or usage
+        for choice in chunk.get("choices") or []:
+            content += _said((choice.get("delta") or {}).get("content"))
+            reason = choice.get("finish_reason") or reason
+            tokens += ((choice.get("logprobs") or {}).get("content")) or []
+    logprobs = {"content": tokens} if tokens else None
+    choice = {"message": {"content": content}, "finish_reason": reason, "logprobs": logprobs}
+    return {"choices": [choice], "usage": usage}
+
+
+def _raise_error(found: Any) -> None:
+    """Some servers and routers tell of an error in a reply of status 200."""
+    error = found.get("error") if isinstance(found, dict) else None
+    if not error:
+        return
+    message = error.get("message") or error if isinstance(error, dict) else error
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    raise BadReply(" ".join(str(message).split())[:300], status)
+
+
+def _said(content: Any) -> str:
+    """A text, or a list of parts with texts."""
+    if isinstance(content, list):
+        texts = (part.get("text") if isinstance(part, dict) else part for part in content)
+        return "".join(text for text in texts if isinstance(text, str))
+    if content is not None and not isinstance(content, str):
+        raise TypeError("no text")
+    return content or ""
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _read_logprobs(logprobs: Any) -> tuple[TokenLogprobs, ...]:
+    """Those of OpenAI's shape; none if a token's own is missing, for which nothing stands in."""
+    try:
+        return tuple(_tokens((logprobs or {}).get("content") or []))
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return ()
+
+
+def _tokens(content: Iterable[Mapping[str, Any]]) -> Iterable[TokenLogprobs]:
+    start = 0
+    for index, token in enumerate(content):
         text = _token_bytes(token)
         if b"think" in text:  # the answer begins after the thoughts
             start = index + 1
         asked = index - start < _BEGINNING or _DIGIT.search(text)
         others = (token.get("top_logprobs") or []) if asked else []
-        alternatives = tuple((_token_bytes(other), float(other["logprob"])) for other in others)
-        tokens.append(TokenLogprobs(text, float(token["logprob"]), alternatives))
-    return tuple(tokens)
+        alternatives = tuple(
+            (_token_bytes(other), float(other["logprob"]))
+            for other in others
+            if other.get("logprob") is not None and not math.isnan(other["logprob"])
+        )
+        yield TokenLogprobs(text, float(token["logprob"]), alternatives)
 
 
 def _token_bytes(token: Mapping[str, Any]) -> bytes:

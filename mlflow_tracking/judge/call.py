@@ -14,63 +14,78 @@ from dataclasses import replace
 from typing import Any
 
 from llm_client.reply import Reply
-from mlflow_tracking.judge.probabilities import score_probabilities, token_at
-from mlflow_tracking.judge.reply_form import JUSTIFICATION_CHARS, ReplyForm
-from mlflow_tracking.judge.reply_parser import UnparsableReply, parse_decision_reply, parse_reply
+from mlflow_tracking.judge.reply_form import JUSTIFICATION_CHARS, Piece, ReplyForm
+from mlflow_tracking.judge.reply_parser import (
+    UnparsableReply,
+    parse_decision_reply,
+    parse_json_reply,
+    parse_reply,
+    read_object,
+    read_score,
+)
 from mlflow_tracking.judge.settings import JudgeSettings
-from mlflow_tracking.judge.verdict import CUT_MARK, Score, Status, Verdict
+from mlflow_tracking.judge.verdict import (
+    CUT_MARK,
+    Score,
+    Status,
+    Verdict,
+    score_probabilities,
+    token_at,
+)
 
 Messages = Sequence[dict[str, str]]
 
-# The digit's alternatives are five at most under the constraint; without it other text competes.
+# Under vLLM's constraint the digit's alternatives are five at most; elsewhere other text competes.
 _TOP_LOGPROBS_CONSTRAINED, _TOP_LOGPROBS_FREE = 5, 20
+_LABEL_TOKENS = 24  # for a label and its score, or an object with both
 
 
 def request_body(settings: JudgeSettings, messages: Messages) -> dict[str, Any]:
-    """The chat completion that scores a row, by its whole verdict or by one token."""
-    if settings.score_only:
-        form = settings.prompt.format
-        assert form.scores_first, "see check_score_only"
-        if not form.score_prefix:
-            return _body(settings, messages, 1, form.score_regex())
-        begun = [*messages, _begun(form.score_prefix)]
-        return _body(settings, begun, 1, form.score_regex()) | _GO_ON
-    return _body(settings, messages, settings.max_tokens, settings.prompt.format.regex())
+    """The chat completion that scores a row, by its whole verdict or by its score alone."""
+    form, dialect = settings.prompt.format, settings.dialect
+    if not settings.score_only:
+        return _request(settings, messages, settings.max_tokens, form.pieces())
+    assert form.scores_first, "see check_score_only"
+    begun = form.score_prefix if dialect.goes_on and not dialect.as_json else ""
+    alone = bool(begun or not form.score_prefix) and not dialect.as_json
+    pieces = form.score_pieces(with_label=not alone)
+    return _request(settings, messages, 1 if alone else _LABEL_TOKENS, pieces, begun)
 
 
 def explain_body(settings: JudgeSettings, messages: Messages, score: int) -> dict[str, Any]:
-    """The chat completion that justifies a score which was given by one token."""
-    form = settings.prompt.format
-    begun = _begun(form.explanation_prefix(score))
-    body = _body(settings, [*messages, begun], settings.max_tokens, form.explanation_regex())
-    return {name: value for name, value in body.items() if "logprobs" not in name} | _GO_ON
+    """The chat completion that justifies a score which was given without a justification."""
+    form, dialect = settings.prompt.format, settings.dialect
+    goes_on = dialect.goes_on and not dialect.as_json
+    begun = form.explanation_prefix(score) if goes_on else ""
+    pieces = form.explanation_pieces(score, begun=goes_on)
+    body = _request(settings, messages, settings.max_tokens, pieces, begun)
+    return {name: value for name, value in body.items() if "logprobs" not in name}
 
 
-# vLLM's chat API: the last message is gone on with, not answered.
-_GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
-
-
-def _begun(text: str) -> dict[str, str]:
-    return {"role": "assistant", "content": text}
-
-
-def _body(
-    settings: JudgeSettings, messages: Messages, max_tokens: int, regex: str
+def _request(
+    settings: JudgeSettings,
+    messages: Messages,
+    max_tokens: int,
+    pieces: Sequence[Piece],
+    begun: str = "",
 ) -> dict[str, Any]:
+    dialect = settings.dialect
+    constrained = dialect.constraint == "structured_outputs"
     body: dict[str, Any] = {
         "model": settings.model,
         "messages": list(messages),
         "max_tokens": max_tokens,
         "seed": settings.seed,
         "logprobs": True,
-        "top_logprobs": _TOP_LOGPROBS_FREE,
+        "top_logprobs": _TOP_LOGPROBS_CONSTRAINED if constrained else _TOP_LOGPROBS_FREE,
+        "stream": False,  # some servers stream unless they are told not to
     }
     if settings.temperature is not None:
         body["temperature"] = settings.temperature
-    if settings.constrained:
-        body["top_logprobs"] = _TOP_LOGPROBS_CONSTRAINED
-        body["structured_outputs"] = {"regex": regex}
-    return body
+    if begun:  # vLLM's chat API: the last message is gone on with, not answered
+        body["messages"].append({"role": "assistant", "content": begun})
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
+    return dialect.phrase(body, pieces)
 
 
 def read_verdict(reply: Reply, settings: JudgeSettings, answer: str) -> Verdict:
@@ -78,6 +93,8 @@ def read_verdict(reply: Reply, settings: JudgeSettings, answer: str) -> Verdict:
 
     A reply without a verdict gives one with a status and a reason, never an exception.
     """
+    if reply.declined:
+        return replace(_outcome(reply, Status.UNPARSABLE, reply.text), reason=reply.declined)
     return _read_digit(reply, settings) if settings.score_only else _read(reply, settings, answer)
 
 
@@ -86,7 +103,9 @@ def read_explanation(
 ) -> Verdict:
     """`scored` with the justification in the reply to `explain_body`; its scores stay."""
     assert scored.overall is not None, "only a score can be justified"
-    whole = settings.prompt.format.explanation_prefix(scored.overall.value) + reply.text
+    begun = settings.dialect.goes_on and not settings.dialect.as_json
+    prefix = settings.prompt.format.explanation_prefix(scored.overall.value) if begun else ""
+    whole = prefix + reply.text
     verdict = _read(replace(reply, text=whole, tokens=()), settings, answer)
     if verdict.failed:
         return replace(scored, raw_reply=whole, reason=f"no justification: {verdict.reason}")
@@ -110,13 +129,16 @@ def _outcome(reply: Reply, status: Status, raw_reply: str) -> Verdict:
 
 
 def _read_digit(reply: Reply, settings: JudgeSettings) -> Verdict:
-    form, written = settings.prompt.format, reply.text.strip()
-    verdict = _outcome(reply, Status.OK, form.score_prefix + reply.text)
-    value = form.score_value(written)
-    if value is None:
-        reason = f"{form.score_wanted}: {reply.text[:40]!r}"
-        return replace(verdict, status=Status.UNPARSABLE, reason=reason)
-    place = reply.text.index(written)
+    form, dialect = settings.prompt.format, settings.dialect
+    begun = form.score_prefix if dialect.goes_on and not dialect.as_json else ""
+    verdict = _outcome(reply, Status.OK, begun + reply.text)
+    try:
+        if dialect.as_json:
+            [(value, place)] = read_object(reply.text, form, form.scores).values()
+        else:
+            value, place = read_score(reply.text, form, with_label=not begun)
+    except UnparsableReply as error:
+        return replace(verdict, status=Status.UNPARSABLE, reason=str(error))
     return replace(verdict, scores={form.overall: _score(value, reply, place, form)})
 
 
@@ -129,25 +151,29 @@ def _score(value: int, reply: Reply, place: int, form: ReplyForm) -> Score:
 
 
 def _read(reply: Reply, settings: JudgeSettings, answer: str) -> Verdict:
-    form, cut = settings.prompt.format, reply.finish_reason == "length"
+    form, cut = settings.prompt.format, reply.cut
     verdict = _outcome(reply, Status.TRUNCATED if cut else Status.OK, reply.text)
+    where = f"was cut at {settings.max_tokens} tokens (--max-tokens)"
+    if not reply.at_length:
+        where = f"breaks off (finish_reason {reply.finish_reason or 'not told'})"
     try:
-        if form.decision:
+        if settings.dialect.as_json:
+            parsed = parse_json_reply(reply.text, form)
+        elif form.decision:
             parsed = parse_decision_reply(reply.text, form, cut)
         else:
             parsed = parse_reply(reply.text, form, answer, cut)
     except UnparsableReply as error:
         if not cut:
             return replace(verdict, status=Status.UNPARSABLE, reason=str(error))
-        reason = f"the reply was cut at {settings.max_tokens} tokens (--max-tokens): {error}"
-        return replace(verdict, reason=reason)
+        return replace(verdict, reason=f"the reply {where}: {error}")
     scores = {
         label: _score(value, reply, parsed.places[label], form)
         for label, value in parsed.scores.items()
     }
     scored = replace(verdict, scores=scores, justification=parsed.justification)
     if cut and not parsed.complete:
-        reason = f"the justification was cut at {settings.max_tokens} tokens (--max-tokens)"
+        reason = f"the justification {where}"
         return replace(scored, reason=reason, justification=parsed.justification + CUT_MARK)
     bounded = settings.constrained and not form.one_sentence
     if bounded and len(parsed.justification) >= JUSTIFICATION_CHARS:

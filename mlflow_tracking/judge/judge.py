@@ -4,6 +4,7 @@ Used by `python mlflow_tracking/run_experiment.py`; `evaluate_with_llm_judge` of
 is the way in.
 """
 
+import re
 import time
 from dataclasses import replace
 
@@ -16,7 +17,14 @@ from mlflow_tracking.rows.item import Item
 
 Messages = list[dict[str, str]]
 
-_NO_SUCH_ROUTE = {404, 405, 501}
+# 'Too long' in the words of vLLM, SGLang, llama.cpp, TGI, LiteLLM, LM Studio, OpenAI and others.
+_TOO_LONG_WORDS = re.compile(
+    r"context[_ ]?(?:length|size|window|limit)|maximum context|ContextWindowExceeded|max_model_len"
+    r"|(?<!max_)(?<!max_completion_)\btokens?\b.{0,80}(?:exceed|longer than|greater than|more than"
+    r"|must (?:have|be)|too many|maximum)|too many tokens|(?:exceed|longer|less)\b.{0,60}\btokens\b"
+    r"|(?:prompt|input|inputs|request|sequence)\b.{0,30}\btoo (?:long|large|big)",
+    re.I | re.S,
+)
 
 
 class Judge:
@@ -25,6 +33,7 @@ class Judge:
     def __init__(self, caller: Caller, settings: JudgeSettings) -> None:
         self.caller, self.settings = caller, settings
         self._rendered: tuple[Item, Messages] | None = None
+        self._counts = True  # whether tokens can be counted
 
     async def judge(self, item: Item) -> Verdict:
         """The verdict on `item`; any fault but ServerGone is the verdict's status."""
@@ -91,17 +100,16 @@ class Judge:
     async def _fit(self, item: Item) -> Item | Verdict:
         """The row as it fits the judge's context, or its verdict `too_long`."""
         limit = self.settings.context_length
-        if limit is None:
+        if limit is None or not self._counts:
             return item
         room = limit - self.settings.reply_tokens
         if _surely_fits(self._messages(item), room):
             return item
         try:
             tokens = await self.caller.count_tokens(self.settings.model, self._messages(item))
-        except CallFailed as failure:
-            if failure.status in _NO_SUCH_ROUTE:  # not every engine counts: the judge will tell
-                return item
-            raise
+        except CallFailed:  # not every engine counts, and some proxies refuse: the judge will tell
+            self._counts = False
+            return item
         if tokens <= room:
             return item
         if self.settings.on_too_long == "truncate":
@@ -142,8 +150,13 @@ def _too_long(tokens: int, limit: int, settings: JudgeSettings) -> Verdict:
     )
 
 
+def is_too_long(failure: CallFailed) -> bool:
+    """Whether a server says that the row does not fit the judge's context."""
+    return failure.status in (400, 413, 422, 500) and bool(_TOO_LONG_WORDS.search(str(failure)))
+
+
 def _failed_call(failure: CallFailed) -> Verdict:
-    if failure.status == 400 and "context length" in str(failure):
+    if is_too_long(failure):
         return Verdict(Status.TOO_LONG, str(failure), calls=1, attempts=failure.attempts)
     status = Status.TIMEOUT if failure.timed_out else Status.HTTP_ERROR
     now = round(time.time(), 3)

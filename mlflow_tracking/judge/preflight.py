@@ -7,6 +7,7 @@ Every server is asked what it is: its model, health, constraint, log probabiliti
 """
 
 import ipaddress
+import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from llm_client.caller import CallFailed, RetryPolicy, ServerGone
+from llm_client.caller import CallFailed, JudgingStopped, RetryPolicy, ServerGone
 from llm_client.judge_client import JudgeClient
-from llm_client.reply import Reply
 from llm_client.server_faults import START_SERVER
-from llm_client.settings import UserMistake, split_base_urls
+from llm_client.settings import split_base_urls
 from mlflow_tracking.defence.safe_text import ControlTokens
+from mlflow_tracking.judge.dialect import common
+from mlflow_tracking.judge.rehearsal import PreflightError, find_constraint, key_line, rehearse
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import Item
 
@@ -27,8 +29,12 @@ from mlflow_tracking.rows.item import Item
 _NOT_TOLD = (CallFailed, ValueError, LookupError, TypeError, AttributeError)
 
 
-class PreflightError(UserMistake):
-    """The server cannot judge; the message is one line with the cause and the remedy."""
+# Models that are plainly for something else.
+_NO_CHAT = re.compile(
+    r"embed|rerank|whisper|\btts\b|text-to-speech|transcri|moderation|dall-e|stable-?diffusion|flux"
+    r"|clip\b|\b(?:bge|gte|e5|minilm|colbert|siglip|ocr|vae)\b",
+    re.I,
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ async def preflight(
     `base_url` may name several servers, separated by commas: they must serve one judge.
     """
     # Impatient: a server that is down is told within seconds.
-    policy = RetryPolicy(attempts=2, timeout_s=120, wait_for_server_s=0)
+    policy = RetryPolicy(attempts=4, timeout_s=120, wait_for_server_s=0)
     found: dict[str, CheckedJudge] = {}
     try:
         for url in split_base_urls(base_url):
@@ -60,6 +66,8 @@ async def preflight(
             longest, count = await _longest_row(client, findings.settings, items)
     except ServerGone as gone:
         raise PreflightError(f"{gone}; start one: {START_SERVER}") from None
+    except JudgingStopped as stopped:
+        raise PreflightError(str(stopped)) from None
     context = findings.settings.context_length
     if context and wanted.reply_tokens >= context:
         raise PreflightError(
@@ -78,54 +86,52 @@ async def preflight(
 
 
 async def check_server(client: JudgeClient, wanted: JudgeSettings) -> CheckedJudge:
-    """Complete `wanted` by what the server says of itself; raises PreflightError.
+    """Complete `wanted` by what the server says of itself and takes; raises PreflightError.
 
-    `wanted.model` may be '' for the one model that the server serves.
+    `wanted.model` may be '' for the one chat model that the server serves.
     """
     card = await _find_model(client, wanted.model)
     await _check_health(client)
     version = await _version(client)
     tokens, tokens_found = await _control_tokens(client)
+    length = card.get("max_model_len")
     settings = replace(
         wanted,
         model=str(card["id"]),
         model_root=str(card.get("root") or ""),
-        context_length=card.get("max_model_len"),
+        context_length=length if isinstance(length, int) else None,
         control_tokens=tokens,
     )
     warnings = [*_host_warning(client.base_url)]
-    canary = await _canary(client, settings, max_tokens=8)
-    if not canary.text and canary.finish_reason == "length":
-        canary = await _canary(client, settings, max_tokens=2048)
+    dialect, canary = await find_constraint(client, settings)
+    if not canary.text and canary.at_length:
+        dialect, canary = await find_constraint(client, settings, max_tokens=2048)
         warnings.append(
             "the judge thinks before it answers: give it --max-tokens 2048 or more, or start the "
             """server with --default-chat-template-kwargs '{"enable_thinking": false}'"""
         )
-    constrained = canary.text in set("0123456789")
-    if not constrained:
+    if not dialect.constraint:
         warnings.append(
             f"{client.base_url}: ignores structured_outputs (asked for a digit, got "
-            f"{canary.text[:30]!r}); replies are held to the form by the strict parser alone"
+            f"{canary.text[:30]!r}) and its like; replies are held to the form by the strict parser "
+            "alone"
         )
-    if not canary.tokens:
+    settings, reply = await rehearse(client, replace(settings, dialect=dialect))
+    if not (reply.tokens or canary.tokens):
         warnings.append(
             f"{client.base_url}: sends no log probabilities; expected scores are left out"
         )
-    if settings.score_only and not await _goes_on(client, settings):
-        warnings.append(
-            f"{client.base_url}: seems to ignore continue_final_message, without which the one "
-            "token of --score-only says little"
-        )
+    if told := settings.dialect.told():
+        warnings.append(f"{client.base_url}: {told}")
     lines = [
         f"server       {client.base_url} (vLLM {version or 'version unknown'})",
         f"judge        {settings.model} (root {settings.model_root or 'unknown'})",
         f"context      {settings.context_length or 'unknown'} tokens",
-        f"constraint   {'honoured' if constrained else 'IGNORED'}",
-        f"logprobs     {'yes' if canary.tokens else 'NO'}",
+        f"constraint   {'honoured' if settings.constrained else 'IGNORED'}",
+        f"logprobs     {'yes' if reply.tokens or canary.tokens else 'NO'}",
         f"control text {tokens_found}",
     ]
-    found = replace(settings, constrained=constrained)
-    return CheckedJudge(found, version, tuple(lines), tuple(warnings))
+    return CheckedJudge(settings, version, tuple(lines), tuple(warnings))
 
 
 async def _find_model(client: JudgeClient, name: str) -> dict[str, Any]:
@@ -148,7 +154,19 @@ async def _find_model(client: JudgeClient, name: str) -> dict[str, Any]:
             f"{url}: serves {', '.join(served)}, not {name}; give --model {served[0]}, or serve "
             f"the other: JUDGE_MODEL={name} {START_SERVER}"
         )
-    return dict(cards[served.index(name) if name else 0])
+    return dict(cards[served.index(name) if name else _only_judge(url, cards)])
+
+
+def _only_judge(url: str, cards: Sequence[Mapping[str, Any]]) -> int:
+    """The place of the one model that can chat; raises PreflightError if there are more."""
+    chat = [place for place, card in enumerate(cards) if not _NO_CHAT.search(str(card["id"]))]
+    chat = chat or list(range(len(cards)))
+    roots = {card.get("root") for card in (cards[place] for place in chat)}
+    if len(chat) > 1 and (len(roots) > 1 or None in roots):  # vLLM names one model several times
+        names = ", ".join(str(cards[place]["id"]) for place in chat)
+        first = cards[chat[0]]["id"]
+        raise PreflightError(f"{url}: serves {names}; say which judges, such as --model {first}")
+    return chat[0]
 
 
 async def _check_health(client: JudgeClient) -> None:
@@ -169,7 +187,7 @@ def _status_line(url: str, failure: CallFailed) -> str:
     if not failure.status:
         return f"{url}: no server answers ({failure}); start one: {START_SERVER}"
     if failure.status in (401, 403):
-        return _key_line(url, failure.status)
+        return key_line(url, failure.status)
     if 300 <= failure.status < 400:
         return f"{url}: redirects to another address; give the final one with --base-url"
     return f"{url}: HTTP {failure.status} ({failure}); is --base-url right? It ends in /v1"
@@ -200,58 +218,6 @@ async def _control_tokens(client: JudgeClient) -> tuple[ControlTokens, str]:
             literals
         ), f"{len(literals)} tokens of the tokenizer are kept out of rows"
     return ControlTokens(), "the known families are kept out of rows (no /tokenizer_info)"
-
-
-async def _canary(client: JudgeClient, settings: JudgeSettings, max_tokens: int) -> Reply:
-    """Ask for prose and constrain to a digit: prose comes back where the constraint is ignored."""
-    body = {
-        "model": settings.model,
-        "messages": [{"role": "user", "content": "Write a sentence about the sea."}],
-        "temperature": 0.0,
-        "max_tokens": max_tokens,
-        "logprobs": True,
-        "top_logprobs": 5,
-        "structured_outputs": {"regex": "[0-9]"},
-    }
-    try:
-        return await client.chat(body)
-    except CallFailed as failure:
-        raise PreflightError(_canary_line(client, str(failure), failure.status)) from None
-
-
-async def _goes_on(client: JudgeClient, settings: JudgeSettings) -> bool:
-    """Whether a reply that is begun for the judge is gone on with."""
-    body = {
-        "model": settings.model,
-        "messages": [
-            {"role": "user", "content": "Count to nine, in words, in one line."},
-            {"role": "assistant", "content": "one two three four five"},
-        ],
-        "temperature": 0.0,
-        "max_tokens": 2,
-        "continue_final_message": True,
-        "add_generation_prompt": False,
-    }
-    try:
-        return "six" in (await client.chat(body)).text
-    except CallFailed:
-        return False
-
-
-def _key_line(url: str, status: int) -> str:
-    return f"{url}: HTTP {status}, wrong or missing key; set VLLM_API_KEY as the server has it"
-
-
-def _canary_line(client: JudgeClient, message: str, status: int) -> str:
-    url = f"{client.base_url}/chat/completions"
-    if "chat template" in message or "chat_template" in message:
-        return (
-            f"{url}: the judge has no chat template; start the server with run_vllm_server.sh, "
-            "which passes one, or with --chat-template FILE"
-        )
-    if status in (401, 403):
-        return _key_line(url, status)
-    return f"{url}: cannot judge: {message}"
 
 
 def _host_warning(base_url: str) -> list[str]:
@@ -306,7 +272,7 @@ def _one_judge(found: Mapping[str, CheckedJudge]) -> CheckedJudge:
     settings = replace(
         smallest.settings,
         model_root=first.settings.model_root,
-        constrained=all(one.settings.constrained for one in found.values()),
+        dialect=common([one.settings.dialect for one in found.values()]),
         control_tokens=_all_tokens([one.settings.control_tokens for one in found.values()]),
     )
     lines = [one.lines[0] for one in found.values()]  # the line that names the server

@@ -16,8 +16,10 @@ A prompt that compares two answers declares `Better: [1 or 2]`: a decision for t
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llm_client.reply import TokenLogprobs
 from llm_client.settings import UserMistake
@@ -42,12 +44,6 @@ class Decision:
     def word(self, score: int) -> str:
         """The word that stands for the lowest or the highest score."""
         return self.right if score == _HIGHEST else self.wrong
-
-    def regex(self) -> str:
-        """One of the words, for vLLM's `structured_outputs`."""
-        if len(self.right) == len(self.wrong) == 1:
-            return f"[{self.right}{self.wrong}]"
-        return f"({self.right}|{self.wrong})"
 
     def score(self, written: str) -> int | None:
         """The score of a word, or of a beginning that only one of the words has; None for others.
@@ -103,6 +99,7 @@ _ONE_SENTENCE = re.compile(
 # --max-tokens is the bound: a bound of such a group, or a list of abbreviations, costs xgrammar
 # more than 50 ms a token (this 0.6).
 _SENTENCE = r"[^\n.!?](?:[^\n.!?]|[0-9]\.[0-9]|[ («][A-Za-zА-Яа-яЁё]\.)*[.!?]?"
+_SENTENCE_GBNF = r'[^\n.!?] ([^\n.!?] | [0-9] "." [0-9] | [ («] [A-Za-zА-Яа-яЁё] ".")* [.!?]?'
 _DECORATION = "*_# \t"  # Markdown around a label in a prompt file is not part of the label
 
 
@@ -153,35 +150,110 @@ class ReplyForm:
         if self.score_prefix:
             words = f"neither {self.decision.right} nor {self.decision.wrong}"
             return f"{words} after '{self.overall}:'"
-        return f"not {self.decision.regex()}"
-
-    def score_regex(self) -> str:
-        """What a score may be, for vLLM's `structured_outputs`."""
-        return self.decision.regex() if self.decision else "[1-5]"
+        return f"not ({self.decision.right}|{self.decision.wrong})"
 
     def explanation_prefix(self, score: int) -> str:
         """A reply with its score, up to the justification (no space: words begin with it)."""
         return f"{self.score_prefix}{self.score_text(score)}\n{self.justification}:"
 
-    def explanation_regex(self) -> str:
-        """What goes on after `explanation_prefix`."""
-        return " " + self._text_regex()
+    def pieces(self) -> list["Piece"]:
+        """A whole reply."""
+        if self.labels[0] == DECISION:
+            between = Piece(literal=f"\n{self.justification}: ")
+            return [self._score(DECISION), between, self._text()]
+        pieces: list[Piece] = []
+        for label in self.labels:
+            pieces.append(Piece(literal=("\n" if pieces else "") + f"{label}: "))
+            pieces.append(self._score(label) if label in self.scores else self._text())
+        return pieces
+
+    def score_pieces(self, with_label: bool) -> list["Piece"]:
+        """The only score of a reply, behind its label or alone."""
+        label = [Piece(literal=self.score_prefix)] if with_label and self.score_prefix else []
+        return [*label, self._score(self.overall)]
+
+    def explanation_pieces(self, score: int, begun: bool) -> list["Piece"]:
+        """The justification of a score, to a reply that is `begun` or as a whole reply."""
+        if begun:
+            return [Piece(literal=" "), self._text()]
+        given = Piece(name=self.overall, choices=(self.score_text(score),))
+        label = Piece(literal=f"\n{self.justification}: ")
+        return [Piece(literal=self.score_prefix), given, label, self._text()]
 
     def regex(self) -> str:
-        """The form as a regular expression for vLLM's `structured_outputs`."""
-        if self.decision:
-            text = f"{_escape(self.justification)}: {self._text_regex()}"
-            return rf"{self.decision.regex()}\n{text}"
-        return r"\n".join(
-            f"{_escape(label)}: "
-            + (self.score_regex() if label in self.scores else self._text_regex())
-            for label in self.labels
-        )
+        """The form as a regular expression."""
+        return regex_of(self.pieces())
 
-    def _text_regex(self) -> str:
-        if self.one_sentence:
-            return _SENTENCE
-        return r"[^\n]{1,%d}" % JUSTIFICATION_CHARS  # noqa: UP031 (braces of both kinds)
+    def _score(self, label: str) -> "Piece":
+        words = (self.decision.right, self.decision.wrong) if self.decision else map(str, SCALE)
+        return Piece(name=label, choices=tuple(words))
+
+    def _text(self) -> "Piece":
+        return Piece(name=self.justification, one_sentence=self.one_sentence)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a reply: a literal text, one of some choices, or (without either) free text."""
+
+    name: str = ""  # in a reply of JSON; a literal has none
+    literal: str = ""
+    choices: tuple[str, ...] = ()
+    one_sentence: bool = False
+
+
+def regex_of(pieces: Sequence[Piece]) -> str:
+    """What the pieces allow as a regular expression, for vLLM's `structured_outputs` and SGLang."""
+
+    def part(piece: Piece) -> str:
+        if piece.literal:
+            return _escape(piece.literal)
+        if piece.choices:
+            return _choices(piece.choices, "|", str)
+        return _SENTENCE if piece.one_sentence else rf"[^\n]{{1,{JUSTIFICATION_CHARS}}}"
+
+    return "".join(map(part, pieces))
+
+
+def gbnf_of(pieces: Sequence[Piece]) -> str:
+    """The same as llama.cpp's grammar (GBNF), which xgrammar reads as EBNF, too."""
+
+    def part(piece: Piece) -> str:
+        if piece.literal:
+            return _quoted(piece.literal)
+        if piece.choices:
+            return _choices(piece.choices, " | ", _quoted)
+        return _SENTENCE_GBNF if piece.one_sentence else rf"[^\n]{{1,{JUSTIFICATION_CHARS}}}"
+
+    return "root ::= " + " ".join(map(part, pieces))
+
+
+def json_schema_of(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """The same as an object with the labels as its names, for `response_format`."""
+
+    def value(piece: Piece) -> dict[str, Any]:
+        if not piece.choices:
+            return {"type": "string"}
+        if all(choice.isdecimal() for choice in piece.choices):
+            return {"type": "integer", "enum": [int(choice) for choice in piece.choices]}
+        return {"type": "string", "enum": list(piece.choices)}
+
+    named = {piece.name: value(piece) for piece in pieces if not piece.literal and piece.name}
+    closed = {"required": list(named), "additionalProperties": False}
+    return {"type": "object", "properties": named, **closed}
+
+
+def _choices(choices: Sequence[str], bar: str, written: Callable[[str], str]) -> str:
+    if tuple(choices) == tuple(map(str, SCALE)):
+        return f"[{choices[0]}-{choices[-1]}]"
+    if all(len(choice) == 1 for choice in choices):
+        return f"[{''.join(choices)}]"
+    return f"({bar.join(map(written, choices))})"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def read_form(path: Path, text: str) -> ReplyForm:
@@ -226,6 +298,6 @@ def read_choice(path: Path, text: str) -> ReplyForm:
     return ReplyForm((label,), (label,), "", Decision("1", "2"))
 
 
-def _escape(label: str) -> str:
+def _escape(text: str) -> str:
     """Escape for the grammar engines, which know fewer escapes than Python (no '\\ ')."""
-    return re.sub(r"([\\.^$*+?{}\[\]|()/-])", r"\\\1", label)
+    return re.sub(r"([\\.^$*+?{}\[\]|()/-])", r"\\\1", text).replace("\n", r"\n")

@@ -8,8 +8,9 @@ but a quotation of the judged answer does not, and one that is broken off or out
 verdict: if the reply ends with such a one, which score was meant is not known.
 """
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mlflow_tracking.judge.reply_form import ReplyForm
@@ -230,3 +231,62 @@ def parse_decision_reply(reply: str, form: ReplyForm, cut: bool = False) -> Pars
     if not justification:
         raise UnparsableReply(f"'{form.justification}' is missing or empty")
     return ParsedReply(scores, places, justification, complete=True)
+
+
+def read_score(reply: str, form: ReplyForm, with_label: bool) -> tuple[int, int]:
+    """The score and its place in a reply of nothing else, behind its label or without it.
+
+    Raises UnparsableReply.
+    """
+    written = reply.strip()
+    if with_label and form.score_prefix:
+        line = final_answer(reply).strip().partition("\n")[0]
+        label, _, written = line.partition(":" if ":" in line else "：")
+        if label.strip("*_#` ").casefold() != form.overall.casefold():
+            raise UnparsableReply(f"{form.score_wanted}: {reply[:40]!r}")
+        written = written.strip("*_` ")
+    value = form.score_value(written)
+    if value is None:
+        raise UnparsableReply(f"{form.score_wanted}: {reply[:40]!r}")
+    return value, reply.rindex(written)
+
+
+def parse_json_reply(reply: str, form: ReplyForm) -> ParsedReply:
+    """Find the verdict in a reply that is held to an object of the form's labels.
+
+    Raises UnparsableReply.
+    """
+    found = read_object(reply, form, form.labels)
+    scores = {label: found[label][0] for label in form.scores}
+    places = {label: found[label][1] for label in form.scores}
+    text = str(json.loads(final_answer(reply))[form.justification]).strip()
+    if not text:
+        raise UnparsableReply(f"'{form.justification}' is empty")
+    return ParsedReply(scores, places, " ".join(text.split()), complete=True)
+
+
+def read_object(reply: str, form: ReplyForm, labels: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """The scores of a JSON object with those labels and no others, each with its place in `reply`.
+
+    Raises UnparsableReply.
+    """
+    answer = final_answer(reply)
+    try:
+        content = json.loads(answer)
+    except ValueError:
+        raise UnparsableReply(f"not JSON: {_brief(answer)}") from None
+    if not isinstance(content, dict) or set(content) != set(labels):
+        raise UnparsableReply(f"not an object with {' and '.join(labels)}: {_brief(answer)}")
+    found, start = {}, 0
+    for label in form.scores:
+        value = form.score_value(str(content[label]))
+        if value is None or isinstance(content[label], bool):
+            raise UnparsableReply(f"'{label}' is {content[label]!r}, {form.score_wanted}")
+        # The label may be written with escapes.
+        written = re.search(rf':\s*"?(?={re.escape(str(content[label]))})', answer[start:])
+        assert written is not None, "what was read from it stands there"
+        start += written.end()
+        found[label] = value, len(reply) - len(answer) + start
+    if form.justification in labels and not isinstance(content[form.justification], str):
+        raise UnparsableReply(f"'{form.justification}' is no text")
+    return found

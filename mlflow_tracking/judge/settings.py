@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlflow_tracking.defence.safe_text import ControlTokens, TextSafety, delimiters_around
+from mlflow_tracking.judge.dialect import Dialect
 from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.rows.item import Item
 
@@ -25,7 +26,7 @@ class JudgeSettings:
     temperature: float | None = 0.0  # None: what the model itself asks for
     max_tokens: int = 256
     seed: int = 0
-    constrained: bool = True  # the server holds the reply to the prompt's form
+    dialect: Dialect = Dialect()  # what the server takes
     context_length: int | None = None  # tokens; None: the server does not tell
     on_too_long: Literal["fail", "truncate"] = "fail"
     control_tokens: ControlTokens | None = field(default=ControlTokens())  # None: let them in
@@ -34,6 +35,11 @@ class JudgeSettings:
     score_only: bool = False  # one token a row, no justification
     explain_below: int | None = None  # with score_only: justify the scores below this one
     salt: str = ""  # keeps verdicts apart, so that a row can be judged again on purpose
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the server holds the reply to the prompt's form."""
+        return bool(self.dialect.constraint)
 
     @property
     def reply_tokens(self) -> int:
@@ -67,7 +73,7 @@ class JudgeSettings:
             self.temperature,
             self.max_tokens,
             self.seed,
-            self.constrained,
+            repr(self.dialect),
             self.context_length,
             self.on_too_long,
             sorted(self.control_tokens.literals) if self.control_tokens else None,
@@ -84,7 +90,7 @@ class JudgeSettings:
 @cache
 def _code_digest() -> str:
     """Of the code that decides what the judge is shown and how its reply is read."""
-    names = ("call", "judge", "prompt", "reply_form", "reply_parser", "probabilities")
+    names = ("call", "dialect", "judge", "prompt", "reply_form", "reply_parser", "verdict")
     here = Path(__file__).parent
     files = [here / f"{name}.py" for name in names] + sorted((here.parent / "defence").glob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -57,7 +57,7 @@ async def test_a_healthy_server_is_found_with_all_that_changes_a_score(stub: Jud
         assert words in text
     assert "(row 2)" in found.lines[-1]
     assert stub.tokenized == 1
-    assert len(stub.calls) == 1
+    assert len(stub.calls) == 2  # for the constraint, and as a row is asked about
 
 
 async def test_the_model_can_be_named(stub: JudgeStub) -> None:
@@ -93,7 +93,7 @@ async def test_a_judge_that_thinks_first_is_noticed(stub: JudgeStub) -> None:
     assert "--max-tokens 2048" in warning
     assert "enable_thinking" in warning
     assert found.settings.constrained
-    assert [call.body["max_tokens"] for call in stub.calls] == [8, 2048]
+    assert [call.body["max_tokens"] for call in stub.calls] == [8, 2048, 256]
 
 
 async def test_a_base_model_without_a_chat_template_is_refused(stub: JudgeStub) -> None:
@@ -115,7 +115,7 @@ async def test_a_server_that_only_fails_is_refused(stub: JudgeStub) -> None:
     line = await refusal(stub)
     assert "cannot judge" in line
     assert "HTTP 500" in line
-    assert len(stub.calls) == 2
+    assert len(stub.calls) == 4
 
 
 async def test_a_server_that_fails_once_is_not(stub: JudgeStub) -> None:
@@ -184,7 +184,7 @@ def test_check_prints_what_it_found_and_makes_nothing(tmp_path: Path, stub: Judg
     for words in (stub.base_url, "stub-judge", "8192 tokens", "longest row"):
         assert words in done.out
     assert list(tmp_path.iterdir()) == []
-    assert len(stub.calls) == 1
+    assert len(stub.calls) == 2
 
 
 def test_check_of_a_server_that_cannot_judge(

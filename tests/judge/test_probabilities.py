@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_client.reply import TokenLogprobs
-from mlflow_tracking.judge.probabilities import score_probabilities
-from mlflow_tracking.judge.verdict import Score
+from mlflow_tracking.judge.verdict import Score, score_probabilities
 
 NEVER = -9999.0  # what vLLM says of a token that the constraint forbids
 

@@ -246,6 +246,10 @@ ODD_REPLIES: dict[str, object] = {
     "no message": {"choices": [{}]},
     "a choice that is a text": {"choices": ["4"]},
     "content that is a number": {"choices": [{"message": {"content": 5}}]},
+    "null": None,
+}
+# What stands beside the text is optional: in another shape it costs the expected score at most.
+OPTIONAL: dict[str, object] = {
     "content in parts": {"choices": [{"message": {"content": [{"type": "text", "text": "5"}]}}]},
     "usage that is a list": {"choices": [{"message": {"content": "5"}}], "usage": [1]},
     "usage in words": {"choices": [{"message": {"content": "5"}}], "usage": {"prompt_tokens": "x"}},
@@ -255,8 +259,18 @@ ODD_REPLIES: dict[str, object] = {
     "tokens that are texts": {
         "choices": [{"message": {"content": "5"}, "logprobs": {"content": ["5"]}}]
     },
-    "null": None,
+    "a number for log probabilities": {"choices": [{"message": {"content": "5"}, "logprobs": 1}]},
+    "reasoning in place of content": {
+        "choices": [{"message": {"content": None, "reasoning_content": "5"}}]
+    },
 }
+
+
+@pytest.mark.parametrize("reply", OPTIONAL.values(), ids=OPTIONAL)
+async def test_what_stands_beside_the_text_costs_no_row(reply: object) -> None:
+    async with replying(reply) as url, JudgeClient(url, "", QUICK) as client:
+        read = await client.chat(ask())
+    assert (read.text, read.tokens, read.prompt_tokens) == ("5", (), 0)
 
 
 @pytest.mark.parametrize("reply", ODD_REPLIES.values(), ids=ODD_REPLIES)

@@ -274,7 +274,7 @@ async def test_the_preflight_checks_every_server_and_takes_the_smallest_context(
     stubs[1].context_length = 4096
     stubs[1].root = "/elsewhere"
     found = await check(urls(stubs))
-    assert [len(stub.calls) for stub in stubs] == [1, 1]
+    assert [len(stub.calls) for stub in stubs] == [2, 2]  # a canary and a rehearsal each
     assert found.settings.context_length == 4096
     text = "\n".join(found.lines)
     assert "context      4096 tokens" in text
