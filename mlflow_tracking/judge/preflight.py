@@ -113,8 +113,7 @@ async def check_server(client: JudgeClient, wanted: JudgeSettings) -> CheckedJud
     if not dialect.constraint:
         warnings.append(
             f"{client.base_url}: ignores structured_outputs (asked for a digit, got "
-            f"{canary.text[:30]!r}) and its like; replies are held to the form by the strict parser "
-            "alone"
+            f"{canary.text[:30]!r}) and its like; the strict parser alone holds replies to the form"
         )
     settings, reply = await rehearse(client, replace(settings, dialect=dialect))
     if not (reply.tokens or canary.tokens):

@@ -140,7 +140,7 @@ def streams_unless_told(body: Body, nth: int) -> Answer:
 
 def always_streams(body: Body, nth: int) -> Answer:
     pieces = [*held(body)]
-    chunks = [{"choices": [{"delta": {"content": piece}}]} for piece in pieces]
+    chunks: list[Body] = [{"choices": [{"delta": {"content": piece}}]} for piece in pieces]
     chunks.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
     lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
     return 200, "".join([*lines, "data: [DONE]\n\n"]).encode()
