@@ -113,6 +113,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
             for number, line in enumerate(file, 1):
+                line = line.lstrip("\ufeff")  # a byte-order mark, as Windows programs write it
                 if line.strip():
                     yield f"{path}:{number}", line
     except OSError as error:

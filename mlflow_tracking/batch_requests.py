@@ -76,7 +76,10 @@ def export_or_import(action: str) -> int:
     from mlflow_tracking.rows.row_files import load_rows
 
     judge = wanted_judge(given.judge)
-    data = load_rows(given.rows.data, given.rows.encoding, given.rows.limit)
+    rows = given.rows
+    data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet)
+    for line in data.notes:
+        warn(f"note: {line}")
     requests = asyncio.run(record_requests(judge, data.items))
     if action == "export":
         return export(given, requests)

@@ -210,7 +210,10 @@ def print_flagged(path: Path) -> None:
     from mlflow_tracking.defence.manipulation import find_spans
     from mlflow_tracking.rows.row_files import load_rows
 
-    rows = load_rows(path).rows
+    data = load_rows(path)
+    rows = data.rows
+    for line in data.notes:
+        warn(f"note: {line}")
     flagged = [(row, spans) for row in rows if (spans := find_spans(row.item.answer))]
     say(f"flagged of {path.name}: {len(flagged)} of {len(rows)} ({len(flagged) / len(rows):.1%})")
     for row, spans in flagged[:10]:

@@ -55,7 +55,7 @@ def judge_and_record() -> int:
     from mlflow_tracking.custom_metrics import make_judge_metrics
 
     experiment = read_experiment(rows, judge, calls, kept, settings)
-    for line in experiment.judge.warnings:
+    for line in (*experiment.data.notes, *experiment.judge.warnings):
         warn(f"note: {line}")
     if own.check:
         say("\n".join(experiment.judge.lines))

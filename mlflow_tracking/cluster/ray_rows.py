@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 from ray.data.datasource import FileBasedDatasource
 
+from mlflow_tracking.rows.file_kinds import is_parquet
 from mlflow_tracking.rows.item import DataError
-from mlflow_tracking.rows.row_files import RowBlock, is_parquet, read_blocks
+from mlflow_tracking.rows.row_files import RowBlock, read_blocks
 
 
 class RowFiles(FileBasedDatasource):  # type: ignore[misc]  # Ray is untyped to mypy

@@ -84,12 +84,15 @@ class Experiment:
             "scorer": "evaluate_with_llm_judge",
             "mlflow_version": version("mlflow"),
         }
-        return params | dict(self.more_params)
+        sheet = {"data_sheet": self.data.sheet} if self.data.sheet else {}
+        return params | sheet | dict(self.more_params)
 
     def journal_header(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed."""
         params = self.params()
         same = {name: params[name] for name in (*_SAME, *self.same)}
+        if "data_sheet" in params:  # the file's sha256 is the same for all of its sheets
+            same["data_sheet"] = params["data_sheet"]
         return same | {"judge": self.judge.settings.fingerprint}
 
 
@@ -97,7 +100,7 @@ def read_experiment(
     rows: RowFlags, judge: JudgeFlags, calls: CallFlags, run: RunFlags, settings: Settings
 ) -> Experiment:
     """Read the rows and the prompt, and check the server; raises the mistake of what is wrong."""
-    data = load_rows(rows.data, rows.encoding, rows.limit)
+    data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet)
     return check_judge(data, data.items, rows.limit, judge, calls, run, settings)
 
 

@@ -118,8 +118,11 @@ _share = _number(0, 1, "a share from 0 to 1")
 class RowFlags:
     """Which rows are read, and how."""
 
-    data: Path = flag("rows with inputs,predictions[,targets]", type=Path)
+    data: Path = flag(
+        "rows with inputs,predictions[,targets]: CSV, .xlsx, JSON Lines or Parquet", type=Path
+    )
     encoding: str = flag("a CSV's encoding", "utf-8")
+    sheet: str = flag("a workbook's sheet (default: the first)", "", metavar="NAME")
     limit: int | None = flag("judge only the first N rows", None, type=positive, metavar="N")
 
 
@@ -237,8 +240,8 @@ class ClusterFlags:
     """Which files a cluster judges, with how many workers, and where the verdicts go."""
 
     data: str = flag(
-        "CSV, JSON Lines or Parquet with inputs,predictions[,targets]: a file, a folder or a "
-        "pattern such as 'answers/**/*.parquet', local or s3://, gs://"
+        "CSV, .xlsx (its first sheet), JSON Lines or Parquet with inputs,predictions[,targets]: a "
+        "file, a folder or a pattern such as 'answers/**/*.parquet', local or s3://, gs://"
     )
     output: str = flag("folder for the verdicts, local or s3://, gs://")
     workers: int = flag("Ray actors that judge", 2, type=positive, metavar="N")

@@ -86,8 +86,8 @@ async def rehearse(client: JudgeClient, settings: JudgeSettings) -> tuple[JudgeS
     known = not reply.declined and reply.finish_reason != _TOO_LONG
     if settings.score_only and verdict.failed and known:
         raise PreflightError(
-            f"{client.base_url}: --score-only: {verdict.reason}; this server neither goes on with a "
-            "reply nor can be held to a label and its score; leave --score-only out"
+            f"{client.base_url}: --score-only: {verdict.reason}; this server neither goes on with "
+            "a reply nor can be held to a label and its score; leave --score-only out"
         )
     if settings.explain_below and not settings.constrained and not dialect.goes_on:
         raise PreflightError(

@@ -13,39 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 from mlflow_tracking.rows.item import ANSWER, QUESTION, SCALE, DataError, DataSet, Row
+from mlflow_tracking.rows.labels import Winner as Winner
+from mlflow_tracking.rows.labels import (
+    is_dash,
+    is_plus,
+    is_word,
+    read_label,
+    read_number,
+    read_winner,
+)
 from mlflow_tracking.rows.row_files import load_rows
-
-Winner = Literal["a", "b", "tie"]
-
-LABELS = {
-    **dict.fromkeys(("true", "yes", "right", "correct", "да", "верно", "правильно"), True),
-    **dict.fromkeys(("false", "no", "wrong", "incorrect", "нет", "неверно", "неправильно"), False),
-}
-# The Cyrillic а and В look the same; 'tie (bothbad)' and 'model_a' are Chatbot Arena's.
-_WINNERS: dict[str, Winner] = {
-    **dict.fromkeys(("a", "answer_a", "answer a", "model_a", "а"), "a"),
-    **dict.fromkeys(("b", "answer_b", "answer b", "model_b", "в", "б"), "b"),
-    **dict.fromkeys(("tie", "draw", "equal", "tie (bothbad)", "ничья", "равны"), "tie"),
-}
-
-
-def read_number(cell: str) -> float | None:
-    """'4', '4.5' and '4,5' (a decimal comma); None for all else, 'nan' and '1e9' included."""
-    text = cell.strip().replace(",", ".")
-    return float(text) if re.fullmatch(r"[+-]?[0-9]{1,9}(\.[0-9]{0,30})?", text) else None
-
-
-def read_label(cell: str) -> bool | None:
-    """1/0, true/false, yes/no, right/wrong, да/нет, верно/неверно; None for all else."""
-    number = read_number(cell)
-    if number is not None:
-        return bool(number) if number in (0, 1) else None
-    return LABELS.get(cell.strip().casefold())
-
-
-def read_winner(cell: str) -> Winner | None:
-    """a, b or tie, as `answer_a`, 'ничья' and the like, too; None for all else."""
-    return _WINNERS.get(" ".join(cell.split()).casefold())
 
 
 def shown(cell: str, width: int = 40) -> str:
@@ -144,16 +121,16 @@ class GradedPairs:
 
 
 def load_graded(
-    path: Path, encoding: str = "utf-8", limit: int | None = None
+    path: Path, encoding: str = "utf-8", limit: int | None = None, sheet: str = ""
 ) -> GradedData | GradedPairs:
     """Read the file at `path`; raises DataError, which names the file, the line and the remedy.
 
     Few rows or one score for all are no errors: the statistics of them say 'not enough data'.
     """
-    data = load_rows(path, encoding, limit, needs=(QUESTION,))
+    data = load_rows(path, encoding, limit, needs=(QUESTION,), sheet=sheet)
     header = list(data.rows[0].columns)
     if is_paired(path, header):
-        return GradedPairs(data, tuple(_pair(path, row) for row in data.rows))
+        return GradedPairs(data, tuple(_pair(path, row) for row in data.rows), data.notes)
     raters = rater_columns(path, header)
     if raters:
         return _rated(data, raters, single=GRADE in header)
@@ -176,7 +153,7 @@ def _rated(data: DataSet, raters: tuple[str, ...], single: bool) -> GradedData:
                 f"{data.path}:{row.line}: no rater graded this row; fill one in or remove the row"
             )
         rows.append(GradedRow(row, human, given, _feedback(row)))
-    return GradedData(data, "scale", tuple(rows), raters)
+    return GradedData(data, "scale", tuple(rows), raters, data.notes)
 
 
 def _labelled_or_scored(data: DataSet) -> GradedData:
@@ -184,6 +161,7 @@ def _labelled_or_scored(data: DataSet) -> GradedData:
     for row in data.rows:
         if not row.columns[GRADE].strip():
             raise DataError(_empty(data.path, row, GRADE))
+    _refuse_dashes(data)
     labels = [read_label(row.columns[GRADE]) for row in data.rows]
     ones = all(read_number(row.columns[GRADE]) == 1 for row in data.rows)
     if None not in labels and not ones:
@@ -191,16 +169,29 @@ def _labelled_or_scored(data: DataSet) -> GradedData:
             GradedRow(row, float(label or 0), (), _feedback(row))
             for row, label in zip(data.rows, labels, strict=True)
         ]
-        return GradedData(data, "binary", tuple(rows))
+        return GradedData(data, "binary", tuple(rows), (), data.notes)
     _refuse_mixture(data, labels)
     rows = [GradedRow(row, _score(data.path, row, GRADE), (), _feedback(row)) for row in data.rows]
     note = f"every {GRADE} is 1: read as the lowest score of 1-5, not as a label"
-    return GradedData(data, "scale", tuple(rows), (), (note,) if ones else ())
+    notes = (*data.notes, *((note,) if ones else ()))
+    return GradedData(data, "scale", tuple(rows), (), notes)
+
+
+def _refuse_dashes(data: DataSet) -> None:
+    """A dash is 'wrong' beside a plus; elsewhere people mean that there is no grade."""
+    if any(is_plus(row.columns[GRADE]) for row in data.rows):
+        return
+    for row in data.rows:
+        if is_dash(row.columns[GRADE]):
+            raise DataError(
+                f"{data.path}:{row.line}: {GRADE} is '{shown(row.columns[GRADE])}', which is a "
+                "label beside '+' only; fill it in or remove the row"
+            )
 
 
 def _refuse_mixture(data: DataSet, labels: list[bool | None]) -> None:
     """Where a word such as 'yes' is used, every cell must be a label."""
-    words = [r.columns[GRADE] for r in data.rows if r.columns[GRADE].strip().casefold() in LABELS]
+    words = [row.columns[GRADE] for row in data.rows if is_word(row.columns[GRADE])]
     for row, label in zip(data.rows, labels, strict=True):
         if words and label is None:
             raise DataError(

@@ -66,6 +66,8 @@ class DataSet:
     sha256: str  # of the file's bytes
     delimiter: str  # of a CSV; '' of other files
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()  # what the user should know of how the file was read
+    sheet: str = ""  # of a workbook
 
     @property
     def items(self) -> list[Item]:

@@ -1,11 +1,12 @@
-"""Which files hold the rows, and how are they read? CSV, JSON Lines and Parquet, by their names.
+"""Which files hold the rows, and how are they read? CSV, workbook, JSON Lines, Parquet.
 
     python mlflow_tracking/run_experiment.py --data my.jsonl
     python mlflow_tracking/run_distributed.py --data 'answers/*.parquet' --output verdicts/
 
 What is judged must be text: a number or an object in `inputs`, `predictions` or `targets` is a
 mistake that is told, since nobody could say how it should be written out. JSON's null is ''.
-Other columns are kept as text, JSON where they are no text.
+Other columns are kept as text, JSON where they are no text. In a workbook and a CSV a cell is what
+a person sees in it.
 """
 
 import codecs
@@ -26,23 +27,21 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from mlflow_tracking.rows.csv_rows import (
-    allow_long_fields,
-    brief,
-    decode,
-    find_delimiter,
-    read_csv_rows,
+from mlflow_tracking.rows.csv_rows import allow_long_fields, find_delimiter, read_csv_rows
+from mlflow_tracking.rows.file_kinds import (
+    FORMATS,
+    HEAD_BYTES,
+    PACKED,
+    check_content,
+    compression_of,
+    format_of,
+    other_format,
 )
 from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataError, DataSet, Row, row_of
+from mlflow_tracking.rows.sheet_rows import open_sheet
+from mlflow_tracking.rows.table import PassedOver, brief
+from mlflow_tracking.rows.text_encoding import decode
 
-_FORMATS = {
-    ".csv": "csv",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".json": "json",
-    ".parquet": "parquet",
-}
-_PACKED = (".gz", ".bz2", ".zst")  # what pyarrow unpacks on the way; Parquet packs by itself
 _HEAD_CHARS = 65_536  # of a CSV, to find its delimiter in
 _WILD = re.compile(r"[*?\[]")
 
@@ -52,10 +51,12 @@ def load_rows(
     encoding: str = "utf-8",
     limit: int | None = None,
     needs: Sequence[str] = (QUESTION, ANSWER),
+    sheet: str = "",
 ) -> DataSet:
     """Read the file at `path`, a CSV unless its name says otherwise; raises DataError.
 
-    `needs` are the columns that the file must have. A mistake names the file and the line.
+    `needs` are the columns that the file must have, `sheet` is one of a workbook, the first unless
+    it is named. A mistake names the file and the line.
     """
     try:
         data = path.read_bytes()
@@ -63,19 +64,31 @@ def load_rows(
         raise DataError(f"{path}: no such file; give one with --data") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    delimiter = ""
-    if _format(path.name) in ("", "csv") and not path.name.lower().endswith(_PACKED):
+    kind, packed = format_of(path.name), path.name.lower().endswith(PACKED)
+    if sheet and kind != "sheet":
+        raise DataError(f"{path}: has no sheets; --sheet is for .xlsx")
+    if not packed:
+        check_content(str(path), data)
+    passed, delimiter, title = PassedOver(), "", ""
+    if kind == "sheet":
+        opened_sheet = open_sheet(str(path), data, sheet)
+        title, found = opened_sheet.title, opened_sheet.rows(needs, passed)
+    elif kind in ("", "csv") and not packed:
         text = decode(path, data, encoding)
         allow_long_fields(len(text) + 1)
-        delimiter = find_delimiter(path, text, needs)
-        found = read_csv_rows(path, io.StringIO(text, newline=""), delimiter)
+        delimiter = find_delimiter(str(path), text, needs)
+        lines = io.StringIO(text, newline="")
+        found = read_csv_rows(str(path), lines, delimiter, needs, passed)
     else:
-        opened = pa.input_stream(io.BytesIO(data), compression=_compression(path.name))
-        found = read_rows(opened, str(path), check_encoding(encoding), needs)
+        opened = pa.input_stream(io.BytesIO(data), compression=compression_of(path.name))
+        found = read_rows(opened, str(path), check_encoding(encoding), needs, passed)
     rows = tuple(itertools.islice(found, limit))
     if not rows:
-        raise DataError(f"{path}: has no rows" + (" below its header" if delimiter else ""))
-    return DataSet(path, hashlib.sha256(data).hexdigest(), delimiter, _of_one_header(rows))
+        raise DataError(
+            f"{path}: has no rows" + (" below its header" if delimiter or title else "")
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    return DataSet(path, digest, delimiter, _of_one_header(rows), passed.notes(), title)
 
 
 def _of_one_header(rows: tuple[Row, ...]) -> tuple[Row, ...]:
@@ -112,7 +125,8 @@ def find_files(data: str) -> list[str]:
     """The files that `data` names, sorted: a file, a folder or a pattern, here or as a URI.
 
     `*` and `?` stand for signs within a name, `**` for any folders. In a folder, and for a
-    pattern, files of other kinds and those whose name begins with '.' or '_' are passed over.
+    pattern, files of other kinds and those whose name begins with '.', '_' or '~'
+    (Excel's locks) are passed over.
     Local paths come back absolute. Raises DataError if there is none.
     """
     at = _WILD.search(data)
@@ -121,8 +135,10 @@ def find_files(data: str) -> list[str]:
     try:
         info = filesystem.get_file_info(root.rstrip("/") or root)
         if info.type == pa.fs.FileType.File:
-            if not _format(info.path):
-                raise DataError(f"{data}: is none of {', '.join(_FORMATS)} by its name")
+            if not format_of(info.path):
+                if other := other_format(info.path):
+                    raise DataError(f"{data}: {other}")
+                raise DataError(f"{data}: is none of {', '.join(FORMATS)} by its name")
             return [scheme + info.path]
         if info.type == pa.fs.FileType.NotFound:
             raise DataError(f"{data}: no such file or folder; give one with --data")
@@ -131,9 +147,9 @@ def find_files(data: str) -> list[str]:
         raise DataError(f"{data}: cannot be listed: {_one_line(error)}") from None
     pattern = _pattern(root, data[len(fixed) :] if at else "**/*")
     files = [item.path for item in found if item.is_file and pattern.fullmatch(item.path)]
-    shown = [path for path in files if _format(path) and path.rsplit("/", 1)[-1][0] not in "._"]
+    shown = [path for path in files if format_of(path) and path.rsplit("/", 1)[-1][0] not in "._~"]
     if not shown:
-        raise DataError(f"{data}: no files there that end in {', '.join(_FORMATS)}")
+        raise DataError(f"{data}: no files there that end in {', '.join(FORMATS)}")
     return [scheme + path for path in sorted(shown)]
 
 
@@ -156,27 +172,6 @@ def _pattern(root: str, pattern: str) -> re.Pattern[str]:
     return re.compile(re.escape(root.rstrip("/")) + "/" + body)
 
 
-def _format(path: str) -> str:
-    """'csv', 'json', 'parquet', or '' for a name that tells nothing."""
-    name = path.lower()
-    for ending in _PACKED:
-        unpacked = name.removesuffix(ending)
-        if unpacked != name:
-            found = _FORMATS.get("." + unpacked.rpartition(".")[2], "")
-            return "" if found == "parquet" else found
-    return _FORMATS.get("." + name.rpartition(".")[2], "")
-
-
-def _compression(name: str) -> str | None:
-    ending = "." + name.lower().rpartition(".")[2]
-    return {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}.get(ending)
-
-
-def is_parquet(path: str) -> bool:
-    """Whether the file must be read here and there and not from its start to its end."""
-    return _format(path) == "parquet"
-
-
 def check_encoding(encoding: str) -> str:
     """The encoding as Python names it; raises DataError."""
     try:
@@ -195,13 +190,21 @@ def read_blocks(source: Any, file: str, encoding: str, size: int) -> Iterator[Ro
 
 
 def read_rows(
-    source: Any, file: str, encoding: str, needs: Sequence[str] = (QUESTION, ANSWER)
+    source: Any,
+    file: str,
+    encoding: str,
+    needs: Sequence[str] = (QUESTION, ANSWER),
+    passed: PassedOver | None = None,
 ) -> Iterator[Row]:
     """The rows of an opened file, one after another; raises DataError with the line."""
-    kind = _format(file) or "csv"
-    readers = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet}
+    kind = format_of(file) or "csv"
+    readers = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet, "sheet": _read_sheet}
+    passed = PassedOver() if passed is None else passed
     try:
-        yield from readers[kind](source, file, encoding, needs)
+        if kind in ("csv", "json"):
+            source = io.BufferedReader(source)
+            check_content(file, source.peek(HEAD_BYTES)[:HEAD_BYTES])
+        yield from readers[kind](source, file, encoding, needs, passed)
     except (UnicodeError, pa.ArrowInvalid) as error:
         cause = f"is not {encoding.removesuffix('-sig')}" if isinstance(error, UnicodeError) else ""
         raise DataError(f"{file}: {cause or _one_line(error)}; {_REMEDY[kind]}") from None
@@ -211,35 +214,55 @@ _REMEDY = {
     "csv": "name its encoding with --encoding",
     "json": "JSON Lines are UTF-8",
     "parquet": "write it anew",
+    "sheet": "save it anew",
 }
 
 
-def _read_csv(source: Any, file: str, encoding: str, needs: Sequence[str]) -> Iterator[Row]:
+def _read_csv(
+    source: Any, file: str, encoding: str, needs: Sequence[str], passed: PassedOver
+) -> Iterator[Row]:
     text = io.TextIOWrapper(source, encoding, newline="")
     head = text.read(_HEAD_CHARS) + text.readline()
     allow_long_fields(sys.maxsize)
     delimiter = find_delimiter(file, head, needs)
     lines: Iterable[str] = itertools.chain(io.StringIO(head, newline=""), text)
-    yield from read_csv_rows(file, lines, delimiter)
+    yield from read_csv_rows(file, lines, delimiter, needs, passed)
 
 
-def _read_json(source: Any, file: str, _: str, needs: Sequence[str]) -> Iterator[Row]:
+def _read_sheet(
+    source: Any, file: str, _: str, needs: Sequence[str], passed: PassedOver
+) -> Iterator[Row]:
+    content = source.read()
+    check_content(file, content)
+    yield from open_sheet(file, content).rows(needs, passed)
+
+
+def _read_json(
+    source: Any, file: str, _: str, needs: Sequence[str], passed: PassedOver
+) -> Iterator[Row]:
     number = 0
     lines = io.TextIOWrapper(source, "utf-8-sig", newline="\n")
     for line, text in enumerate(lines, 1):
+        text = text.lstrip("\ufeff")  # of a file that was put behind another
         if not text.strip():
             continue
-        number += 1
         try:
             values = json.loads(text)
         except ValueError as error:
             raise DataError(f"{file}:{line}: is not JSON ({error})") from None
         if not isinstance(values, dict):
             raise DataError(f"{file}:{line}: is not an object; one {{...}} a line is read")
-        yield _row(f"{file}:{line}", number, line, values, needs)
+        row = _row(f"{file}:{line}", number + 1, line, values, needs)
+        if any(text.strip() for text in row.columns.values()):
+            number += 1
+            yield row
+        else:
+            passed.row(line)
 
 
-def _read_parquet(source: Any, file: str, _: str, needs: Sequence[str]) -> Iterator[Row]:
+def _read_parquet(
+    source: Any, file: str, _: str, needs: Sequence[str], passed: PassedOver
+) -> Iterator[Row]:
     table = pq.ParquetFile(source)
     schema = table.schema_arrow
     for name in (QUESTION, ANSWER, REFERENCE):
@@ -248,10 +271,18 @@ def _read_parquet(source: Any, file: str, _: str, needs: Sequence[str]) -> Itera
             raise DataError(f"{file}: the column {name} is {kind}, not text; write it as text")
     _check_columns(file, schema.names, needs)
     number = 0
-    for batch in table.iter_batches(batch_size=1000):
-        for values in batch.to_pylist():
+    batches = table.iter_batches(batch_size=1000)
+    for line, values in enumerate(itertools.chain.from_iterable(map(_dicts, batches)), 1):
+        row = _row(f"{file}, row {line}", number + 1, line, values, needs)
+        if any(text.strip() for text in row.columns.values()):
             number += 1
-            yield _row(f"{file}, row {number}", number, number, values, needs)
+            yield row
+        else:
+            passed.row(line)
+
+
+def _dicts(batch: Any) -> list[dict[str, Any]]:
+    return list(batch.to_pylist())
 
 
 def _is_text(kind: pa.DataType) -> bool:

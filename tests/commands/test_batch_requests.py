@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openpyxl import Workbook
 
 from llm_client.settings import ROOT
 from mlflow_tracking.batch_requests import main
@@ -249,6 +250,45 @@ def test_without_a_models_name_or_an_action_it_is_told(
     monkeypatch.setattr(sys, "argv", ["batch_requests.py"])
     assert main() == 2
     assert "export or import" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["one", "one-behind-another"])
+def test_results_with_byte_order_marks_are_read(
+    joined: bool, exported: Lines, batch: Command, workspace: Workspace, stub: JudgeStub
+) -> None:
+    mark, done = b"\xef\xbb\xbf", do_job(exported, stub)
+    lines = [json.dumps(line).encode() + b"\r\n" for line in done]
+    told = workspace.folder / "told.jsonl"
+    told.write_bytes(mark + b"".join(lines[:7]) + mark * joined + b"".join(lines[7:]))
+    batch("import", "--results", str(told))
+    assert workspace.last_run().metrics["llm_judge/rows_scored"] == 14
+
+
+def test_what_was_passed_over_is_told(batch: Command, workspace: Workspace) -> None:
+    rows, ask = workspace.folder / "rows.csv", workspace.folder / "ask.jsonl"
+    rows.write_bytes(rows.read_bytes() + b",\r\n,\r\n")
+    done = batch("export", "--output", str(ask))
+    assert "note: 2 rows were passed over, every cell is empty: lines 17-18" in done.err
+    assert len(read(ask)) == 14
+
+
+def test_a_sheet_of_a_workbook_is_exported(batch: Command, workspace: Workspace) -> None:
+    book = Workbook()
+    for title in ("First", "Second"):
+        sheet = book.create_sheet(title)
+        for line in (("inputs", "predictions"), (f"What is item-1 in {title}?", 5)):
+            sheet.append(line)
+    book.remove(book["Sheet"])
+    data, ask = workspace.folder / "rows.xlsx", workspace.folder / "ask.jsonl"
+    book.save(data)
+    first = batch("export", "--data", str(data), "--output", str(ask))
+    assert "note: the sheet 'First' is read, not 'Second' (--sheet)" in first.err
+    assert "item-1 in First" in ask.read_text("utf-8")
+    batch("export", "--data", str(data), "--sheet", "Second", "--output", str(ask))
+    assert "item-1 in Second" in ask.read_text("utf-8")
+    wrong = batch("export", "--data", str(data), "--sheet", "Third", "--output", str(ask))
+    assert wrong.code == 2
+    assert "no sheet 'Third'; it has 'First', 'Second'" in wrong.problems[0]
 
 
 def test_one_token_a_row_is_exported_too(

@@ -209,7 +209,7 @@ def test_where_the_constraint_is_ignored_the_strict_parser_decides_and_the_run_s
     done = judged(workspace, stub, capfd)
     assert done.code == 1
     assert "note: " in done.err
-    assert "strict parser alone" in done.err
+    assert "the strict parser alone" in done.err
     run = workspace.last_run()
     assert run.params["constrained"] == "False"
     table = run.table("judge_results.json")

@@ -9,6 +9,7 @@ import pytest
 
 from mlflow_tracking.rows.graded import GradedData, GradedPairs, load_graded
 from mlflow_tracking.rows.item import DataError
+from mlflow_tracking.rows.labels import WORDS, read_label
 
 
 def written(folder: Path, content: str) -> Path:
@@ -76,11 +77,73 @@ def test_a_score_is_read_as_people_write_it(
         ("да", "Нет"),
         ("ВЕРНО", "неверно"),
         ("1", "no"),
+        ("ИСТИНА", "ЛОЖЬ"),
+        ("істина", "ХИБНІСТЬ"),
+        ("Так", "Ні"),
+        ("WAHR", "FALSCH"),
+        ("Ja", "Nein"),
+        ("VRAI", "FAUX"),
+        ("Oui", "Non"),
+        ("VERDADERO", "FALSO"),
+        ("Sí", "No"),
+        ("VERO", "FALSO"),
+        ("VERDADEIRO", "FALSO"),
+        ("Sim", "NÃO"),
+        ("PRAWDA", "FAŁSZ"),
+        ("DOĞRU", "YANLIŞ"),
+        ("doğru", "yanlış"),
+        ("EVET", "HAYIR"),
+        ("evet", "hayır"),
+        ("TOSI", "EPÄTOSI"),
+        ("WAAR", "ONWAAR"),
+        ("SANT", "FALSKT"),
+        ("SAND", "FALSK"),
+        ("SANN", "USANN"),
+        ("PRAVDA", "NEPRAVDA"),
+        ("IGAZ", "HAMIS"),
+        ("ADEVĂRAT", "FALS"),
+        ("ΑΛΗΘΗΣ", "ψευδής"),
+        ("真", "假"),
+        ("正确", "错误"),
+        ("はい", "いいえ"),
+        ("참", "거짓"),
+        ("ĐÚNG", "SAI"),
+        ("вірно", "неве\u0301рно"),
+        ("ＴＲＵＥ", "\u00a0FALSE "),
+        ("✓", "✗"),
+        ("✔\ufe0f", "❌"),
+        ("☑", "☐"),
+        ("👍🏽", "👎"),
+        ("+", "-"),
+        ("＋", "−"),
     ],
 )
 def test_labels_are_found_by_their_values(tmp_path: Path, yes: str, no: str) -> None:
     data = graded(tmp_path, one_column(yes, no, yes))
     assert (data.kind, data.human) == ("binary", [1, 0, 1])
+
+
+def test_no_word_is_right_in_one_language_and_wrong_in_another() -> None:
+    labels = [(right.split(), wrong.split()) for right, wrong in WORDS.values()]
+    assert {word for right, _ in labels for word in right if read_label(word) is not True} == set()
+    assert {word for _, wrong in labels for word in wrong if read_label(word) is not False} == set()
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["1", "-", "0"], ":3: human_score is '-', which is a label beside '+' only; fill it in"),
+        (["4", "—"], ":3: human_score is '—', which is a label beside '+' only"),
+        (["5", "✓"], ":3: human_score is '✓', not a number; scores are 1-5"),
+        (["ЛОЖЬ", "3"], ":3: human_score is '3' where other rows have labels ('ЛОЖЬ')"),
+    ],
+)
+def test_a_dash_is_no_label_where_it_may_mean_nothing(
+    tmp_path: Path, cells: list[str], message: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        graded(tmp_path, one_column(*cells))
+    assert message in str(caught.value)
 
 
 def test_ones_alone_are_scores_and_this_is_said(tmp_path: Path) -> None:
