@@ -76,6 +76,8 @@ class Experiment:
             "explain_below": judge.explain_below or "none",
             "seed": judge.seed,
             "constrained": judge.constrained,
+            "constraint": judge.dialect.constraint or "none",
+            "asked_otherwise": judge.dialect.told() or "no",
             "context_length": judge.context_length or "unknown",
             "on_too_long": judge.on_too_long,
             "check_manipulation": judge.check_manipulation,
