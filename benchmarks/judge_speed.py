@@ -1,5 +1,5 @@
-"""How fast are rows judged? Ours, MLflow's stock scorer and peers on one running server, beside
-what that server can do at all with the same requests.
+"""How fast are rows judged? Ours and MLflow's stock scorer on one running server, beside what that
+server can do at all with the same requests.
 
     python benchmarks/judge_speed.py
     python benchmarks/judge_speed.py --rows 100 --rounds 3 --json speed.json
@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import json
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 
@@ -74,7 +73,6 @@ class SpeedFlags:
     ceiling_concurrency: int
     max_tokens: int
     long_justification: bool
-    peers_python: str
     json: Path | None
 
 
@@ -98,7 +96,6 @@ def read_flags(settings: Settings) -> SpeedFlags:
         f"ask ours for five sentences, and for replies of {LONG_REPLY} tokens if the form has room",
         action="store_true",
     )
-    add("--peers-python", "a Python with benchmarks/requirements.txt", default=sys.executable)
     add("--json", "write every pass there", type=Path, metavar="FILE")
     flags = take(SpeedFlags, parser.parse_args())
     if "," in flags.base_url:
@@ -107,8 +104,6 @@ def read_flags(settings: Settings) -> SpeedFlags:
         parser.error("--long-justification has a prompt of its own; leave --prompt out")
     if flags.long_justification and not set(flags.only) <= _LONG:
         parser.error("--long-justification is for --only ours ours-score-only")
-    if shutil.which(flags.peers_python) is None:
-        parser.error(f"--peers-python {flags.peers_python}: no such program")
     check_output("--json", flags.json)
     return flags
 
@@ -128,17 +123,16 @@ def compare() -> int:
         bench = Bench(
             experiment,
             folder,
-            flags.peers_python,
             flags.ceiling_concurrency,
             flags.long_justification,
         )
         stop_on_sigterm()
         found = take_turns(bench, flags.only, flags.rows, flags.rounds, warn)
     about = _about(experiment, flags)
-    say(markdown(found.passes, flags.only, found.missing, about))
+    say(markdown(found.passes, flags.only, about))
     if flags.json:
         passes = [done.as_json() for done in found.passes]
-        told = {"about": about, "missing": found.missing, "passes": passes}
+        told = {"about": about, "passes": passes}
         flags.json.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
     if found.stopped:
         warn(f"judge_speed: stopped: {found.stopped}")

@@ -2,19 +2,17 @@
 
     python benchmarks/judge_speed.py --only ours stock
 
-Ours is the path of run_experiment.py, journal included; stock is its `--stock`; peers.py has the
-others, each in a process of its own; ceiling.py does nothing but send.
+Ours is the path of run_experiment.py, journal included; stock is its `--stock`; ceiling.py does
+nothing but send.
 """
 
 import inspect
 import io
-import json
 import os
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, redirect_stderr
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,12 +37,6 @@ from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataSet, Item
 # Tokens, label included, or as many as the form's 400 characters take: 123 on average here.
 LONG_REPLY = 135
 SCORE_ONLY = "-score-only"
-PEERS = ("deepeval", "vllm-judge")
-_PEERS_SCRIPT = Path(__file__).with_name("peers.py")
-
-
-class NotInstalled(Exception):
-    """A peer that the given Python does not have."""
 
 
 class _LongReplies:
@@ -74,7 +66,6 @@ class Bench:
 
     experiment: Experiment
     folder: Path  # for journals and MLflow's database, thrown away afterwards
-    peers_python: str
     ceiling_at_once: int
     long_replies: bool = False  # of ours
 
@@ -137,30 +128,6 @@ def ceiling(bench: Bench, items: Sequence[Item], name: str, score_only: bool = F
     return send_all(items, judge, bench.ceiling_at_once)
 
 
-def peer(bench: Bench, items: Sequence[Item], name: str, package: str) -> Tally:
-    """One of PEERS, in the Python that has it; raises NotInstalled."""
-    done = subprocess.run(
-        [bench.peers_python, str(_PEERS_SCRIPT), package],
-        input=json.dumps(_job(bench, items)),
-        capture_output=True,
-        text=True,
-        cwd=bench.folder,  # some leave folders behind
-    )
-    if done.returncode:
-        raise RuntimeError(" ".join(done.stderr.strip().split("\n")[-1:]))
-    told = json.loads(done.stdout)
-    if told.get("missing"):
-        raise NotInstalled(f"{package}: not installed in {bench.peers_python}")
-    return Tally(
-        asked=len(told["rows"]),
-        scored=sum(row["score"] is not None for row in told["rows"]),
-        seconds=told["seconds"],
-        latencies=tuple(row["seconds"] for row in told["rows"]),
-        failures=count_reasons([row["error"] for row in told["rows"] if row["error"]]),
-        warm_ups=1,
-    )
-
-
 # What MLflow takes when nobody names a number of workers.
 _OWN_WORKERS = inspect.signature(make_genai_metric).parameters["max_workers"].default
 
@@ -169,25 +136,9 @@ CONTESTANTS: dict[str, Contestant] = {
     f"ours{SCORE_ONLY}": partial(ours, score_only=True),
     "stock": stock,
     "stock-10": partial(stock, workers=_OWN_WORKERS),
-    **{package: partial(peer, package=package) for package in PEERS},
     "ceiling": ceiling,
     f"ceiling{SCORE_ONLY}": partial(ceiling, score_only=True),
 }
-
-
-def _job(bench: Bench, items: Sequence[Item]) -> dict[str, Any]:
-    settings, calls = bench.settings(score_only=False), bench.experiment.calls
-    return {
-        "base_url": calls.base_url,
-        "api_key": bench.experiment.api_key,
-        "model": settings.model,
-        "max_tokens": settings.max_tokens,
-        "seed": settings.seed,
-        "timeout_s": calls.timeout,
-        "concurrency": calls.concurrency,
-        "warm_up": asdict(replace(items[0], question=f"(warm) {items[0].question}")),
-        "rows": [asdict(item) for item in items],
-    }
 
 
 def _data_set(items: Sequence[Item]) -> DataSet:

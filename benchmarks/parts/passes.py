@@ -20,7 +20,6 @@ class Tally:
     seconds: float
     latencies: tuple[float, ...] = ()  # seconds of each call, as its client saw them
     failures: dict[str, int] = field(default_factory=dict)  # why rows have no score
-    warm_ups: int = 0  # rows that do not count, but are in the server's counters
 
     @property
     def rows_per_second(self) -> float:

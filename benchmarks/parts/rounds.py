@@ -12,10 +12,8 @@ from dataclasses import dataclass, field, replace
 from benchmarks.parts.ceiling import request_bodies
 from benchmarks.parts.contestants import (
     CONTESTANTS,
-    PEERS,
     SCORE_ONLY,
     Bench,
-    NotInstalled,
 )
 from benchmarks.parts.passes import MeasuredPass, Tally
 from benchmarks.parts.server_counters import ServerPages
@@ -31,7 +29,6 @@ class Rounds:
     """All that was measured until the end, or until something stopped it."""
 
     passes: list[MeasuredPass] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)  # contestant -> why it is not there
     stopped: str = ""
 
 
@@ -42,16 +39,10 @@ def take_turns(
     found = Rounds()
     try:
         for number in range(1, rounds + 1):
-            turns = [name for name in names if name not in found.missing]
-            for name in turns if number % 2 else turns[::-1]:
+            for name in names if number % 2 else names[::-1]:
                 own = distinct_rows(bench.experiment.data.items, rows + 1)
-                try:
-                    found.passes.append(one_pass(bench, name, number, own))
-                except NotInstalled as absent:
-                    found.missing[name] = "not installed"
-                    tell(str(absent))
-                else:
-                    _tell(found.passes[-1], tell)
+                found.passes.append(one_pass(bench, name, number, own))
+                _tell(found.passes[-1], tell)
     except KeyboardInterrupt:
         found.stopped = "interrupted"
     except ServerGone as gone:
@@ -79,10 +70,9 @@ def distinct_rows(items: Sequence[Item], count: int) -> list[Item]:
 
 
 def one_pass(bench: Bench, name: str, number: int, items: Sequence[Item]) -> MeasuredPass:
-    """Warm up with the first row, then let the contestant have the others; raises NotInstalled."""
+    """Warm up with the first row, then let the contestant have the others."""
     pages = ServerPages(bench.experiment.calls.base_url, bench.experiment.api_key)
-    if name not in PEERS:  # their process warms up by itself
-        _run(bench, name, items[:1], f"warm-{name}-{number}")
+    _run(bench, name, items[:1], f"warm-{name}-{number}")
     alone = pages.wait_until_idle()
     before = pages.counters()
     tally = _run(bench, name, items[1:], f"pass-{name}-{number}")
@@ -97,7 +87,7 @@ def _run(bench: Bench, name: str, items: Sequence[Item], label: str) -> Tally:
     """The contestant's tally; one that cannot run has no row scored, and the reason."""
     try:
         return CONTESTANTS[name](bench, items, label)
-    except (NotInstalled, ServerGone):
+    except ServerGone:
         raise
     except Exception as fault:  # the stock scorer raises what it likes when all rows fail
         reason = f"{type(fault).__name__}: {fault}"
@@ -108,7 +98,7 @@ def _shared_tokens(
     bench: Bench, name: str, pages: ServerPages, items: Sequence[Item]
 ) -> int | None:
     """What all rows' prompts begin with, times the rows; None where the prompt is not ours."""
-    if name.startswith("stock") or name in PEERS:
+    if name.startswith("stock"):
         return None
     settings = bench.settings(name.endswith(SCORE_ONLY))
     prompts = [body["messages"] for body in request_bodies(items[:_SHARED_SAMPLE], settings)]

@@ -4,7 +4,7 @@ python benchmarks/judge_speed.py > speed.md
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -99,7 +99,7 @@ def _percent(value: Spread | None) -> str:
 
 
 def _per_row(passes: Passes, tokens: Callable[[Cost], int]) -> str:
-    found = spread([tokens(p.cost) / (p.tally.asked + p.tally.warm_ups) for p in passes if p.cost])
+    found = spread([tokens(p.cost) / p.tally.asked for p in passes if p.cost])
     return f"{found.middle:.0f}" if found else _NONE
 
 
@@ -109,13 +109,10 @@ def _latency(passes: Passes, percent: int) -> str:
     return f"{np.percentile(seen, percent):.1f}" if seen else _NONE
 
 
-def markdown(
-    passes: Passes, names: Sequence[str], missing: Mapping[str, str], about: Sequence[str]
-) -> str:
+def markdown(passes: Passes, names: Sequence[str], about: Sequence[str]) -> str:
     """The table, what failed and how often, and what was measured."""
     ran = [name for name in names if any(done.contestant == name for done in passes)]
     lines = [cells(passes, name) for name in ran]
-    lines += [[name, why, *[_NONE] * (len(HEADER) - 2)] for name, why in missing.items()]
     text = ["| " + " | ".join(line) + " |" for line in (HEADER, ["---"] * len(HEADER), *lines)]
     failures = [line for name in ran for line in failure_lines(passes, name)]
     notes = [f"- {line}" for line in (*about, *failures)]
