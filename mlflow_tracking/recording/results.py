@@ -118,12 +118,13 @@ def log_settings(params: Mapping[str, Any], prompt: JudgePrompt) -> None:
 def recorded_name(prompt: JudgePrompt) -> str:
     """The name of the prompt's file, without its end, in the signs that MLflow's registry takes.
 
-    A name that had to change ends in a hash of what it was: two such names stay two.
+    Blanks become underscores; a name that has to change further ends in a hash of what it was, so
+    that two such names stay two.
     """
     stem = prompt.path.stem
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem)
-    if plain == stem:
-        return stem
+    if plain == stem.replace(" ", "_"):
+        return plain
     digest = hashlib.sha256(stem.encode(errors="surrogateescape")).hexdigest()[:8]
     return f"{plain.strip('_') or 'prompt'}-{digest}"
 
