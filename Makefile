@@ -31,9 +31,10 @@ run: ## everything: setup, server, and judge the shipped CSV into MLflow
 experiment: setup ## judge the shipped CSV with the server that runs; ARGS='--limit 4' adds flags
 	@.venv/bin/python mlflow_tracking/run_experiment.py $(ARGS)
 
-ui: setup ## look at the runs on http://127.0.0.1:5000
-	@eval "$$(.venv/bin/python llm_client/settings.py)"; \
-	  exec .venv/bin/mlflow ui --host 127.0.0.1 --backend-store-uri "$$MLFLOW_TRACKING_URI"
+ui: setup ## look at the runs on http://127.0.0.1:5000, or where MLFLOW_TRACKING_URI says
+	@eval "$$(.venv/bin/python llm_client/settings.py)"; case $$MLFLOW_TRACKING_URI in \
+	  http://*|https://*) echo "the runs are at $$MLFLOW_TRACKING_URI" ;; \
+	  *) MLFLOW_BACKEND_STORE_URI=$$MLFLOW_TRACKING_URI exec .venv/bin/mlflow ui --host 127.0.0.1 ;; esac
 
 stop: ## end the server that `make server` or `make run` started
 	@bash vllm_server/stop_server.sh

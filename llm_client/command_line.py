@@ -7,7 +7,6 @@ A client reads its question with `read_question`, and hands `print_answer` the p
 """
 
 import argparse
-import io
 import math
 import os
 import sys
@@ -22,8 +21,10 @@ from llm_client.settings import (
     SettingsError,
     check_base_url,
     load_settings,
+    redacted,
     split_base_urls,
 )
+from llm_client.surroundings import Route, guard_streams, route_to, settle_environment
 
 KINDS_OF_TOKENS = ("prompt", "completion")
 CONNECT_SECONDS = 5.0  # a server that runs accepts at once, however busy it is
@@ -36,8 +37,7 @@ class Question:
     prompt: str
     system: str
     model: str
-    base_url: str
-    api_key: str
+    route: Route
     max_tokens: int
     temperature: float
     timeout: float
@@ -55,14 +55,14 @@ class Ending:
 def read_question(description: str | None) -> Question:
     """Flags over environment over `.env`; exits with 2 for a bad flag, as argparse does."""
     settings = load_settings()
-    flags = _flags(description, settings).parse_args()
-    return Question(api_key=settings.api_key, **vars(flags))
+    flags = vars(_flags(description, settings).parse_args())
+    return Question(route=route_to(flags.pop("base_url"), settings.api_key), **flags)
 
 
 def choose_model(question: Question, served: list[str]) -> str:
     """The model asked for, or the first one served; raises ServerFault if it is not served."""
     if not served or (question.model and question.model not in served):
-        raise unknown_model(question.base_url, question.model, served)
+        raise unknown_model(question.route, question.model, served)
     return question.model or served[0]
 
 
@@ -81,7 +81,7 @@ def print_answer(question: Question, model: str, reply: Iterator[str | Ending]) 
     finally:
         sys.stdout.write("\n")
     if not ending.finish_reason:
-        raise broken_off(question.base_url, "nothing says that it is complete")
+        raise broken_off(question.route, "nothing says that it is complete")
     counts = [f"{ending.usage.get(f'{kind}_tokens', '?')} {kind}" for kind in KINDS_OF_TOKENS]
     spent = time.perf_counter() - started
     sys.stdout.write(f"tokens: {' + '.join(counts)}\ntime:   {spent:.2f} s\n")
@@ -91,10 +91,10 @@ def print_answer(question: Question, model: str, reply: Iterator[str | Ending]) 
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Call `main` and leave with its exit code; what a user can put right is one line."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # an answer may hold what the terminal cannot show
+    guard_streams()
     code = 0
     try:
+        settle_environment()
         main()
         sys.stdout.flush()
     except (ServerFault, SettingsError) as error:
@@ -118,7 +118,10 @@ def _flags(description: str | None, settings: Settings) -> argparse.ArgumentPars
     add("--prompt", type=_text, default="Столица Германии?", help=f"the question {shown}")
     add("--system", type=_text, default="", help="system message (default: none)")
     add("--model", type=_text, default="", help="model to ask (default: what the server serves)")
-    add("--base-url", type=_url, default=settings.base_url, help=f"the API's root {shown}")
+    root = redacted(settings.base_url).replace("%", "%%")
+    add(
+        "--base-url", type=_url, default=settings.base_url, help=f"the API's root (default: {root})"
+    )
     add("--max-tokens", type=_count, default=256, help=f"longest answer, in tokens {shown}")
     add("--temperature", type=_not_negative, default=0.0, help=f"0 is the likeliest text {shown}")
     add("--timeout", type=_seconds, default=300.0, help=f"seconds of silence to bear {shown}")
@@ -141,7 +144,7 @@ def _url(value: str) -> str:
         return check_base_url(split_base_urls(_text(value))[0])
     except SettingsError:
         raise argparse.ArgumentTypeError(
-            f"'{value}' is not a URL; write it as http://127.0.0.1:8000/v1"
+            f"'{redacted(value)}' is not a URL; write it as http://127.0.0.1:8000/v1"
         ) from None
 
 

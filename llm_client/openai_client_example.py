@@ -6,6 +6,7 @@
 It needs a running server (bash vllm_server/run_vllm_server.sh). The settings come from .env.
 """
 
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,16 +32,23 @@ def main() -> None:
 
 def connect(question: Question) -> openai.OpenAI:
     """The SDK speaks to OpenAI's own servers unless it is told otherwise by these two:"""
+    route = question.route
+    trusted = route.certificates and ssl.create_default_context(cafile=route.certificates)
     return openai.OpenAI(
         # base_url: where the API's paths begin. The SDK appends /models and /chat/completions,
         # so it ends in /v1 here. Without it, the question would go to api.openai.com.
-        base_url=question.base_url,
-        # api_key: sent as "Authorization: Bearer ...". vLLM looks at it only if it was started
-        # with VLLM_API_KEY; the SDK refuses to start without one, so any word will do.
-        api_key=question.api_key or "EMPTY",
+        base_url=route.url,
+        # api_key: the SDK refuses to start without one, so any word will do. What it sends as
+        # "Authorization: Bearer ..." is the key that vLLM was started with (VLLM_API_KEY), if any.
+        api_key="EMPTY",
+        default_headers=route.headers,
         # The SDK would try three times and wait ten minutes: too long to learn of a dead server.
         max_retries=0,
         timeout=openai.Timeout(question.timeout, connect=command_line.CONNECT_SECONDS),
+        # Left to itself, it would not read NO_PROXY as the others do.
+        http_client=openai.DefaultHttpxClient(
+            trust_env=False, proxy=route.proxy or None, verify=trusted or True
+        ),
     )
 
 
@@ -76,18 +84,17 @@ def ask(client: openai.OpenAI, question: Question, model: str) -> Iterator[str |
 @contextmanager
 def faults_in_one_line(question: Question) -> Iterator[None]:
     """Whatever fails in a call, or in reading its reply, becomes one line."""
-    url, key = question.base_url, question.api_key
+    route = question.route
     try:
         yield
     except openai.APIStatusError as error:
-        text = error.response.text
-        raise server_faults.refused(url, error.status_code, text, key) from error
+        raise server_faults.refused(route, error.status_code, error.response.text) from error
     except openai.APIConnectionError as error:
-        raise server_faults.no_reply(url, error, question.timeout) from error
+        raise server_faults.no_reply(route, error, question.timeout) from error
     except openai.APIError as error:  # it began with status 200, and then the server failed
-        raise server_faults.refused(url, 500, error.message, key) from error
+        raise server_faults.refused(route, 500, error.message) from error
     except server_faults.FOREIGN_REPLY as error:
-        raise server_faults.foreign_reply(url, error) from error
+        raise server_faults.foreign_reply(route, error) from error
 
 
 if __name__ == "__main__":

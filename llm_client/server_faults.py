@@ -8,82 +8,128 @@ is. Two faults, as the clients show them:
 """
 
 import json
+import ssl
 from collections.abc import Iterator
+
+from llm_client.settings import redacted
+from llm_client.surroundings import Route
 
 START_SERVER = "bash vllm_server/run_vllm_server.sh"  # as typed in the repository's root
 
 # What reading a reply raises when it is some other server's: no JSON, or JSON of another shape.
 FOREIGN_REPLY = (ValueError, LookupError, TypeError, AttributeError)
+# OpenSSL's words for an answer that is none of TLS.
+_PLAIN_HTTP = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
 
 
 class ServerFault(Exception):
     """The server gave no answer that can be used; the message is one line for the user."""
 
 
-def no_reply(url: str, error: Exception, seconds: float) -> ServerFault:
+def _fault(route: Route, what: str) -> ServerFault:
+    """With the server's address before it and the proxy, if there is one, behind."""
+    return ServerFault(redacted(f"{route.url}: {what}{route.through}"))
+
+
+def no_reply(route: Route, error: Exception, seconds: float) -> ServerFault:
     """A connection that could not be made, broke or stayed silent, in any HTTP library."""
     chain = list(_causes(error))
     cause = chain[-1]
     names = " ".join(type(link).__name__ for link in chain)
     if "Timeout" in names and "ConnectTimeout" not in names:
-        return ServerFault(
-            f"{url}: nothing came for {seconds:g} s; wait longer: --timeout {4 * seconds:g}, "
-            f"or ask for less: --max-tokens 50"
+        return _fault(
+            route,
+            f"nothing came for {seconds:g} s; wait longer: --timeout {4 * seconds:g}, "
+            f"or ask for less: --max-tokens 50",
         )
+    if distrust := tls_fault(error):
+        return _fault(route, distrust)
     # requests' own errors are OSErrors too; these three mean that there was a connection
     lost = isinstance(cause, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
     if lost or not isinstance(cause, OSError):
-        return broken_off(url, _reason(cause))
-    return ServerFault(
-        f"{url}: no connection ({_reason(cause)}); start the server in the repository's root: "
-        f"{START_SERVER} (it takes minutes to load a model), or name one that runs: --base-url"
+        return broken_off(route, _reason(cause))
+    return _fault(
+        route,
+        f"no connection ({_reason(cause)}); start the server in the repository's root: "
+        f"{START_SERVER} (it takes minutes to load a model), or name one that runs: --base-url",
     )
 
 
-def broken_off(url: str, reason: str) -> ServerFault:
+def tls_fault(error: BaseException) -> str:
+    """What helps where https does not come about, in any HTTP library; '' for other faults."""
+    for link in _causes(error):
+        reason = getattr(link, "verify_message", "")  # of an SSLCertVerificationError
+        if "mismatch" in reason:
+            return f"{reason}; give the name that its certificate has"
+        if reason:
+            return (
+                f"its certificate is not trusted here ({reason}); name the file with it, or with "
+                "its authority's: SSL_CERT_FILE=/path/to/cert.pem before the command"
+            )
+        if isinstance(link, ssl.SSLError) and getattr(link, "reason", "") in _PLAIN_HTTP:
+            return "no https is spoken there; write http:// if that was meant"
+    return ""
+
+
+def broken_off(route: Route, reason: str) -> ServerFault:
     """The server was there, and the answer never came to its end."""
-    return ServerFault(
-        f"{url}: the answer broke off ({reason}); see the server's output, then: "
-        f"curl {_origin(url)}/health"
+    return _fault(
+        route,
+        f"the answer broke off ({reason}); see the server's output, then: "
+        f"curl {_origin(route.url)}/health",
     )
 
 
-def foreign_reply(url: str, error: Exception) -> ServerFault:
+def foreign_reply(route: Route, error: Exception) -> ServerFault:
     """HTTP works, and what came back is not what an OpenAI-compatible server says."""
     text = _shorten(getattr(error, "doc", ""), 60)  # JSONDecodeError has the text as `doc`
     quoted = f" ({text!r})" if text else ""
-    return ServerFault(
-        f"{url}: the reply is not the JSON of an OpenAI-compatible server{quoted}, another web "
-        f"server or a proxy answers there; look at it: curl {url}/models"
+    return _fault(
+        route,
+        f"the reply is not the JSON of an OpenAI-compatible server{quoted}, another web "
+        f"server or a proxy answers there; look at it: curl {route.url}/models",
     )
 
 
-def unknown_model(url: str, model: str, served: list[str]) -> ServerFault:
+def unknown_model(route: Route, model: str, served: list[str]) -> ServerFault:
     """The server does not serve this model, or none at all."""
     if not served:
-        return ServerFault(f"{url}: the server lists no model; look at it: curl {url}/models")
-    return ServerFault(
-        f"{url}: the model '{model}' is not served; leave --model out, or take what is served: "
-        f"--model {' or '.join(served)}"
+        return _fault(route, f"the server lists no model; look at it: curl {route.url}/models")
+    return _fault(
+        route,
+        f"the model '{model}' is not served; leave --model out, or take what is served: "
+        f"--model {' or '.join(served)}",
     )
 
 
-def refused(url: str, status: int, text: str, key: str) -> ServerFault:
-    """An HTTP status from 400 on, the reply's text as it came, and the key that was sent."""
+def refused(route: Route, status: int, text: str) -> ServerFault:
+    """An HTTP status from 400 on, and the reply's text as it came."""
     if status in {401, 403}:
-        cause = "the API key that was sent is wrong" if key else "no API key was sent"
-        return ServerFault(
-            f"{url}: {status}, {cause}; set VLLM_API_KEY in .env, or VLLM_API_KEY=... before the "
-            f"command, to the key that the server was started with"
+        return _fault(route, f"{status}, {_who_asked(route)}")
+    if status == 407:
+        return _fault(
+            route, "407, the proxy wants a login; write it as http://user:password@proxy:3128"
         )
     try:
         reason = _reason_given(json.loads(text))
     except ValueError as error:
         if status < 500:
-            return foreign_reply(url, error)
+            return foreign_reply(route, error)
         reason = text
     reason = _shorten(reason, 300).rstrip(". ")
-    return ServerFault(f"{url}: {status}, {reason}; {_remedy(url, status, reason.lower())}")
+    return _fault(route, f"{status}, {reason}; {_remedy(route.url, status, reason.lower())}")
+
+
+def _who_asked(route: Route) -> str:
+    """What was wrong with the key or the login, and what helps."""
+    sent = route.headers.get("Authorization", "")
+    if sent.startswith("Basic "):
+        return "the user or the password in the URL is wrong; correct them in --base-url"
+    cause = "the API key that was sent is wrong" if sent else "no API key was sent"
+    return (
+        f"{cause}; set VLLM_API_KEY in .env, or VLLM_API_KEY=... before the command, to the key "
+        "that the server was started with"
+    )
 
 
 def _remedy(url: str, status: int, reason: str) -> str:

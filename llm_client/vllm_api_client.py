@@ -18,6 +18,7 @@ import requests
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so it runs from any folder
 from llm_client import command_line, server_faults
 from llm_client.command_line import Ending, Question
+from llm_client.surroundings import Route
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def ask(question: Question, model: str) -> Iterator[str | Ending]:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     with call(question, "POST", "/chat/completions", body) as response:
         finish, usage = None, dict[str, Any]()
-        for reply in events(response) if question.stream else [response.json()]:
+        for reply in events(question, response) if question.stream else [response.json()]:
             for choice in reply["choices"]:  # none in the last event, the one with the usage
                 yield choice["delta" if question.stream else "message"].get("content") or ""
                 finish = choice["finish_reason"] or finish
@@ -57,14 +58,14 @@ def ask(question: Question, model: str) -> Iterator[str | Ending]:
         yield Ending(finish, usage)
 
 
-def events(response: requests.Response) -> Iterator[dict[str, Any]]:
+def events(question: Question, response: requests.Response) -> Iterator[dict[str, Any]]:
     """The JSON of each server-sent event: `data: {...}`, and at the end `data: [DONE]`."""
     for line in response.iter_lines(chunk_size=1):  # the default may wait for 512 bytes
         data = line.decode().removeprefix("data:").strip()
         if data.startswith("{"):
             event = json.loads(data)
             if "error" in event:  # it began with status 200, and then the server failed
-                raise server_faults.refused(response.url, 500, data, "")
+                raise server_faults.refused(question.route, 500, data)
             yield event
 
 
@@ -73,25 +74,38 @@ def call(
     question: Question, method: str, path: str, body: object = None
 ) -> Iterator[requests.Response]:
     """One request; whatever fails in it, or in reading its reply, becomes one line."""
-    url, key = question.base_url, question.api_key
+    route = question.route
     try:
-        with requests.request(
-            method,
-            url + path,
-            json=body,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=(command_line.CONNECT_SECONDS, question.timeout),
-            stream=True,
-        ) as response:
+        with (
+            session(route) as http,
+            http.request(
+                method,
+                route.url + path,
+                json=body,
+                timeout=(command_line.CONNECT_SECONDS, question.timeout),
+                stream=True,
+            ) as response,
+        ):
             if not response.ok:
-                raise server_faults.refused(url, response.status_code, response.text, key)
+                raise server_faults.refused(route, response.status_code, response.text)
             yield response
     except requests.JSONDecodeError as error:
-        raise server_faults.foreign_reply(url, error) from error
+        raise server_faults.foreign_reply(route, error) from error
     except requests.RequestException as error:
-        raise server_faults.no_reply(url, error, question.timeout) from error
+        raise server_faults.no_reply(route, error, question.timeout) from error
     except server_faults.FOREIGN_REPLY as error:
-        raise server_faults.foreign_reply(url, error) from error
+        raise server_faults.foreign_reply(route, error) from error
+
+
+def session(route: Route) -> requests.Session:
+    """The key as "Authorization: Bearer ...", and the proxy and certificates of the machine."""
+    http = requests.Session()
+    # Left to itself, requests takes a proxy even to 127.0.0.1, and a login of ~/.netrc for the key.
+    http.trust_env = False
+    http.headers.update(route.headers)
+    http.proxies = {"all": route.proxy} if route.proxy else {}
+    http.verify = route.certificates or True
+    return http
 
 
 if __name__ == "__main__":

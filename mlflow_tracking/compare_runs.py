@@ -103,7 +103,9 @@ def _load(run_id: str) -> JudgedRun:
 
     try:
         run = mlflow.MlflowClient().get_run(run_id)
-    except mlflow.MlflowException:
+    except mlflow.MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise  # a login that is refused, a server that is away
         raise TrackingError(
             f"run {run_id}: not in {mlflow.get_tracking_uri()}; run_experiment.py prints the ids"
         ) from None

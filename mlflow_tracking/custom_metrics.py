@@ -28,7 +28,8 @@ from mlflow.metrics.genai import make_genai_metric
 from mlflow.models import EvaluationMetric
 
 from llm_client.adaptive_limit import AT_FIRST
-from llm_client.settings import split_base_urls
+from llm_client.settings import redacted, split_base_urls
+from llm_client.surroundings import route_to
 from mlflow_tracking.judge.judge import Judge
 from mlflow_tracking.judge.judging import JudgeConnection, OnVerdict, judge_all
 from mlflow_tracking.judge.prompt import JudgePrompt
@@ -106,6 +107,7 @@ def metric_name(prompt: JudgePrompt, label: str) -> str:
 def make_stock_metric(judge: JudgeConnection, name: str = METRIC_NAME) -> EvaluationMetric:
     """The metric as `make_genai_metric` makes it, MLflow's own scorer included."""
     settings = judge.settings
+    route = route_to(split_base_urls(judge.base_url)[0], judge.api_key)
     with quiet_deprecations():
         return make_genai_metric(
             name=name,
@@ -125,7 +127,8 @@ def make_stock_metric(judge: JudgeConnection, name: str = METRIC_NAME) -> Evalua
             greater_is_better=True,
             max_workers=judge.concurrency or AT_FIRST,
             # The full address: with .../v1 alone every row is a 404 and the run ends 'well'.
-            proxy_url=f"{split_base_urls(judge.base_url)[0]}/chat/completions",
+            proxy_url=f"{route.url}/chat/completions",
+            extra_headers=dict(route.headers),  # neither of the two is recorded
             metric_metadata={
                 "prompt_sha256": settings.prompt.sha256,
                 "judge_root": settings.model_root,
@@ -178,13 +181,13 @@ def percentile(counts: Mapping[Any, int], share: float) -> float:
 
 def evaluate_stock(dataset: Any, judge: JudgeConnection) -> list[Verdict | None]:
     """Have MLflow's own scorer do it all, as the baseline; it knows no statuses."""
-    os.environ["OPENAI_API_KEY"] = judge.api_key or "EMPTY"  # the scorer takes it from nowhere else
+    os.environ["OPENAI_API_KEY"] = "EMPTY"  # asked for, and replaced by the route's headers
     metric = make_stock_metric(judge)
     result = mlflow.evaluate(data=dataset, extra_metrics=[metric], evaluators="default")
     table: pd.DataFrame = result.tables["eval_results_table"]
     name, label = f"{METRIC_NAME}/{METRIC_VERSION}", judge.settings.prompt.format.overall
     return [
-        Verdict(Status.UNPARSABLE, str(text))
+        Verdict(Status.UNPARSABLE, redacted(str(text)))
         if pd.isna(score)
         else Verdict(Status.OK, scores={label: Score(int(score))}, justification=str(text))
         for score, text in zip(table[f"{name}/score"], table[f"{name}/justification"], strict=True)

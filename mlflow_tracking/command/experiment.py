@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from llm_client.batch_file import BatchResult
-from llm_client.settings import Settings, check_base_urls
+from llm_client.settings import Settings, check_base_urls, redacted
 from mlflow_tracking.command.flags import CallFlags, JudgeFlags, RowFlags, RunFlags
 from mlflow_tracking.judge.journal import Journal
 from mlflow_tracking.judge.judging import JudgeConnection
@@ -63,7 +63,7 @@ class Experiment:
         params = {
             "judge_model": judge.model,
             "judge_root": judge.model_root,
-            "base_url": calls.base_url,
+            "base_url": redacted(calls.base_url),
             "vllm_version": self.judge.server_version or "unknown",
             "prompt_file": judge.prompt.path.name,
             "prompt_sha256": judge.prompt.sha256,

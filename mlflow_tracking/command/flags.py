@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from llm_client.caller import RetryPolicy
-from llm_client.settings import ROOT
+from llm_client.settings import ROOT, redacted
 
 _HERE = ROOT / "mlflow_tracking"
 SHIPPED_DATA = _HERE / "data/evaluation_data.csv"
@@ -40,7 +40,7 @@ class FlagParser(argparse.ArgumentParser):
         """A flag; its default is shown by --help."""
         shown = options.get("default")
         told = shown not in (None, "", ()) and not options.get("action")
-        suffix = f" (default: {_short(shown)})" if told else ""
+        suffix = f" (default: {redacted(_short(shown))})" if told else ""
         self.add_argument(flag, help=(text + suffix).replace("%", "%%"), **options)
 
     def add_group(self, group: type, without: Collection[str] = (), **defaults: Any) -> None:

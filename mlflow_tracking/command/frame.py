@@ -20,20 +20,25 @@ from pathlib import Path
 
 from llm_client.caller import JudgingStopped
 from llm_client.settings import UserMistake
+from llm_client.surroundings import guard_streams, settle_environment
 from mlflow_tracking.command.console import Progress, warn
 from mlflow_tracking.judge.journal import JournalError
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.rows.item import DataError
 
-# MLflow's own bars, one for each artifact, would run into the one over the rows.
+# MLflow's own bars, one for each artifact, would run into the one over the rows, and where the run
+# is we say ourselves.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 INTERRUPTED = "interrupted"
 
 
 def run_command(command: str, work: Callable[[], int]) -> int:
     """The exit code of `work`; a user's mistake is one line and 2."""
+    guard_streams()
     try:
+        settle_environment()
         return work()
     except UserMistake as mistake:
         warn(f"{command}: {mistake}")

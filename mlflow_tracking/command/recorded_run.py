@@ -42,7 +42,9 @@ from mlflow_tracking.recording.run import (
     TrackingError,
     check_run,
     end_run,
+    first_writes,
     give_up_run,
+    look_at_it,
     mlflow_errors,
     open_experiment,
     start_run,
@@ -179,12 +181,14 @@ class RecordedRun:
             self.stopped = "interrupted while the run was recorded"
         except (JournalError, TrackingError) as fault:
             self.stopped = str(fault)
+        except BaseException:  # a fault of ours or of a library: at least the run does not go on
+            give_up_run(tracking)
+            raise
         if self.journal:
             self.journal.close()
         if place:
             say(f"run          {self.run_id}")
-            say("look at it   mlflow ui   (from the repo's root), then")
-            say(f"             http://127.0.0.1:5000/#/{place}")
+            say("look at it   " + "\n             ".join(look_at_it(tracking, place)))
         else:
             give_up_run(tracking)
         if self.stopped:
@@ -210,11 +214,12 @@ def recorded_run(
     mlflow.evaluate does it. Raises a user's mistake before the run is made.
     """
     run = _begin(command, experiment, tags, journals, keeps_journal)
-    with run.recorded():
+    with first_writes(tracking_of(experiment)):
         log_settings(experiment.params(), experiment.judge.settings.prompt)
         if as_input:
             log_dataset(experiment.data, as_input)
         remove_tables()
+    with run.recorded():
         yield run
 
 

@@ -17,11 +17,13 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 
+from llm_client.settings import redacted
 from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.plots import make_plots, png
 from mlflow_tracking.recording.report import Report, render_report
+from mlflow_tracking.recording.results import recorded_name
 from mlflow_tracking.recording.sample import choose_rows
 from mlflow_tracking.recording.summary import Summary, describe
 from mlflow_tracking.recording.traces import log_traces
@@ -64,7 +66,7 @@ def _told(what: str, warn: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     except Exception as fault:
-        cause = " ".join(str(fault).split())[:200] or type(fault).__name__
+        cause = redacted(" ".join(str(fault).split()))[:200] or type(fault).__name__
         warn(f"note: {what} could not be recorded: {cause}")
 
 
@@ -106,7 +108,7 @@ def register_prompt(prompt: JudgePrompt, run_id: str) -> dict[str, str]:
     that it was. Returns {'name', 'version'}; raises MlflowException where there is no registry.
     """
     client = MlflowClient()
-    name = re.sub(r"[^\w-]", "_", prompt.path.stem)
+    name = recorded_name(prompt)
     alias = f"sha256-{prompt.sha256[:12]}"
     found = client.load_prompt(f"prompts:/{name}@{alias}", allow_missing=True)
     if found is None:

@@ -5,6 +5,7 @@ The artifact judge_results of `python mlflow_tracking/run_experiment.py`, and th
 """
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -97,7 +98,7 @@ def log_dataset(data: DataSet, as_input: str = "") -> Any:
     dataset = mlflow.data.from_pandas(
         table,
         source=str(data.path),
-        name=data.path.stem,
+        name=storable(data.path.stem),
         targets=REFERENCE,
         predictions=ANSWER if ANSWER in table else None,
         digest=hashlib.sha256(data.sha256.encode()).hexdigest()[:8],
@@ -109,14 +110,41 @@ def log_dataset(data: DataSet, as_input: str = "") -> Any:
 
 def log_settings(params: Mapping[str, Any], prompt: JudgePrompt) -> None:
     """Params and the prompt's file."""
-    mlflow.log_params({name: value for name, value in params.items() if _is_new(name)})
-    mlflow.log_text(prompt.text, f"prompt/{prompt.path.name}")
+    mlflow.log_params({name: storable(str(v)) for name, v in params.items() if _is_new(name)})
+    end = re.sub(r"[^A-Za-z0-9.]", "_", prompt.path.suffix)
+    mlflow.log_text(prompt.text, f"prompt/{recorded_name(prompt)}{end}")
+
+
+def recorded_name(prompt: JudgePrompt) -> str:
+    """The name of the prompt's file, without its end, in the signs that MLflow's registry takes.
+
+    Blanks become underscores; a name that has to change further ends in a hash of what it was, so
+    that two such names stay two.
+    """
+    stem = prompt.path.stem
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem)
+    if plain == stem.replace(" ", "_"):
+        return plain
+    digest = hashlib.sha256(stem.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{plain.strip('_') or 'prompt'}-{digest}"
 
 
 def _is_new(param: str) -> bool:
     """A resumed run has its params already, and MLflow lets none change."""
     run = mlflow.active_run()
     return run is None or param not in MlflowClient().get_run(run.info.run_id).data.params
+
+
+def storable(text: str) -> str:
+    """Without what SQLite and HTTP cannot carry: a NUL, half of a character.
+
+    A file's name that the locale has no signs for comes in such halves: they make it whole.
+    """
+    try:
+        whole = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        whole = text.encode("utf-8", "replace")
+    return whole.decode("utf-8", "replace").replace("\x00", "␀")
 
 
 def remove_tables() -> None:

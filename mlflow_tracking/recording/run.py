@@ -5,6 +5,8 @@ Of `python mlflow_tracking/run_experiment.py` and all that record; look at them 
 
 import logging
 import os
+import shlex
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,9 +16,10 @@ import mlflow
 from filelock import lock_descriptor
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from sqlalchemy.exc import SQLAlchemyError
 
-from llm_client.settings import UserMistake
+from llm_client.settings import ROOT, UserMistake, anchor_uri, redacted
 from mlflow_tracking.custom_metrics import quiet_deprecations
 
 RUN_TAGS = {"experiment_type": "llm_judge_evaluation"}
@@ -44,10 +47,16 @@ def mlflow_errors(tracking: Tracking) -> Iterator[None]:
         with quiet_deprecations():
             yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        cause = " ".join(str(error).split())[:300]
-        raise TrackingError(f"MLFLOW_TRACKING_URI {tracking.uri}: {cause}") from None
+        raise TrackingError(
+            redacted(f"MLFLOW_TRACKING_URI {tracking.uri}: {_cause(error)}")
+        ) from None
     finally:
         log.setLevel(level)
+
+
+def _cause(error: Exception) -> str:
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    return f"no module {error.name}; pip install it" if isinstance(error, ImportError) else text
 
 
 @contextmanager
@@ -79,7 +88,10 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
 
 
 def open_experiment(tracking: Tracking) -> str:
-    """Make the experiment if it is new and return its id; raises TrackingError."""
+    """Make the experiment if it is new and return its id; raises TrackingError.
+
+    Its artifacts are tried as well: what cannot be written would be found out when all is judged.
+    """
     with mlflow_errors(tracking), _impatient(), _one_at_a_time(tracking.uri):
         mlflow.set_tracking_uri(tracking.uri)
         found = mlflow.get_experiment_by_name(tracking.experiment)
@@ -95,8 +107,27 @@ def open_experiment(tracking: Tracking) -> str:
             )
         else:
             experiment_id = found.experiment_id
-        mlflow.set_experiment(experiment_id=experiment_id)
+        _check_artifacts(mlflow.set_experiment(experiment_id=experiment_id).artifact_location)
         return str(experiment_id)
+
+
+def _check_artifacts(location: str) -> None:
+    """Raises TrackingError unless a file can be written where the artifacts go."""
+    try:
+        repository = get_artifact_repository(location)
+        with tempfile.NamedTemporaryFile(prefix="llm-judge-can-write-") as file:
+            file.write(b"x")  # requests sends an empty file in chunks, which not every proxy takes
+            file.flush()
+            repository.log_artifact(file.name)
+            with suppress(Exception):  # who may write need not be allowed to delete
+                repository.delete_artifacts(Path(file.name).name)
+    except Exception as error:  # each kind of store has faults of its own
+        raise TrackingError(
+            redacted(
+                f"artifacts cannot be written to {location}: {_cause(error)}; put that right, or "
+                "take another --experiment-name or MLFLOW_TRACKING_URI"
+            )
+        ) from None
 
 
 def _create_experiment(name: str, artifact_folder: str | None) -> str:
@@ -114,6 +145,19 @@ def _artifact_folder(uri: str) -> str | None:
     if not uri.startswith("sqlite:///"):
         return None
     return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlruns").as_uri()
+
+
+def look_at_it(tracking: Tracking, page: str) -> tuple[str, ...]:
+    """What to type and what to open for a page of MLflow's; `page` is its path after the #."""
+    uri = anchor_uri(tracking.uri, Path.cwd())
+    if uri.startswith(("http://", "https://")):
+        return (f"{redacted(uri).rstrip('/')}/#/{page}",)
+    if uri.startswith("databricks"):
+        return (f"{uri}: {page}",)
+    address = f"http://127.0.0.1:5000/#/{page}"
+    if uri == f"sqlite:///{ROOT / 'mlflow.db'}":
+        return "mlflow ui   (from the repo's root), then", address
+    return f"mlflow ui --backend-store-uri {shlex.quote(redacted(uri))}", address
 
 
 def check_run(tracking: Tracking, run_id: str, experiment_id: str) -> None:
@@ -157,3 +201,14 @@ def give_up_run(tracking: Tracking) -> None:
     """End the run as KILLED if MLflow can still be told; there is nobody else to tell."""
     with suppress(TrackingError), _impatient(), mlflow_errors(tracking):
         end_run(complete=False)
+
+
+@contextmanager
+def first_writes(tracking: Tracking) -> Iterator[None]:
+    """Write inside what a run begins with; where that fails it has ended. Raises TrackingError."""
+    try:
+        with mlflow_errors(tracking):
+            yield
+    except BaseException:
+        give_up_run(tracking)
+        raise

@@ -42,6 +42,7 @@ from mlflow_tracking.custom_metrics import metric_name
 from mlflow_tracking.judge.call import explain_body, request_body
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Score, Verdict
+from mlflow_tracking.recording.results import storable
 from mlflow_tracking.rows.item import Row
 
 _PREVIEW_CHARS = 1000  # of a text in the list of traces; the spans have all of it
@@ -112,8 +113,8 @@ class _RowTrace:
             request_time=self._start_ns // 1_000_000,
             execution_duration=(self._end_ns - self._start_ns) // 1_000_000,
             state=TraceState.ERROR if verdict.failed else TraceState.OK,
-            request_preview=_storable(row.item.question)[:_PREVIEW_CHARS],
-            response_preview=_storable(row.item.answer)[:_PREVIEW_CHARS],
+            request_preview=storable(row.item.question)[:_PREVIEW_CHARS],
+            response_preview=storable(row.item.answer)[:_PREVIEW_CHARS],
             trace_metadata={TraceMetadataKey.SOURCE_RUN: run_id, TRACE_SCHEMA_VERSION_KEY: "3"},
             tags=tags,
             assessments=assessments(verdict, self.judge, run_id),
@@ -203,16 +204,11 @@ class _RowTrace:
                 "end_time_unix_nano": self._end_ns,
                 "status": {
                     "code": "STATUS_CODE_ERROR" if failed else "STATUS_CODE_OK",
-                    "message": _storable(self.verdict.reason) if failed else "",
+                    "message": storable(self.verdict.reason) if failed else "",
                 },
                 "attributes": {key: _json(value) for key, value in values.items()},
             }
         )
-
-
-def _storable(text: str) -> str:
-    """Without what SQLite and HTTP cannot carry: a NUL, half of a character."""
-    return text.replace("\x00", "␀").encode("utf-8", "replace").decode()
 
 
 def _base64(hexadecimal: str) -> str:
@@ -220,7 +216,7 @@ def _base64(hexadecimal: str) -> str:
 
 
 def _json(value: object) -> str:
-    return _storable(json.dumps(value, ensure_ascii=False))
+    return storable(json.dumps(value, ensure_ascii=False))
 
 
 def assessments(verdict: Verdict, settings: JudgeSettings, run_id: str) -> list[Assessment]:
@@ -228,7 +224,7 @@ def assessments(verdict: Verdict, settings: JudgeSettings, run_id: str) -> list[
     source = AssessmentSource("LLM_JUDGE", settings.model)
     form = settings.prompt.format
     if verdict.failed:
-        fault = AssessmentError(str(verdict.status).upper(), _storable(verdict.reason))
+        fault = AssessmentError(str(verdict.status).upper(), storable(verdict.reason))
         name = metric_name(settings.prompt, form.overall)
         metadata = _metadata(verdict, None, run_id)
         return [Feedback(name, error=fault, source=source, metadata=metadata)]
@@ -237,7 +233,7 @@ def assessments(verdict: Verdict, settings: JudgeSettings, run_id: str) -> list[
             metric_name(settings.prompt, label),
             value=score.value,
             source=source,
-            rationale=_storable(verdict.justification),
+            rationale=storable(verdict.justification),
             metadata=_metadata(verdict, score, run_id),
         )
         for label, score in reversed(verdict.scores.items())
@@ -254,4 +250,4 @@ def _metadata(verdict: Verdict, score: Score | None, run_id: str) -> dict[str, s
     if verdict.suspected_manipulation:
         values["suspected_manipulation"] = " | ".join(verdict.suspected_manipulation)
         values["score_with_span"] = verdict.score_with_span or "none"
-    return {name: _storable(str(value))[:_PREVIEW_CHARS] for name, value in values.items() if value}
+    return {name: storable(str(value))[:_PREVIEW_CHARS] for name, value in values.items() if value}

@@ -282,7 +282,7 @@ def test_of_several_servers_the_first_is_asked(stub: Stub, root: Path, script: s
 @both_scripts
 def test_https_to_a_server_without_it_is_one_line(stub: Stub, root: Path, script: str) -> None:
     url = stub.base_url.replace("http:", "https:")
-    assert_one_line(run(root, script, "--base-url", url), 1, url, "SSL")
+    assert_one_line(run(root, script, "--base-url", url), 1, url, "no https is spoken there")
 
 
 @both_scripts
