@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 something is missing, what is judged is kept, and the last
 on; 2 a user's mistake, told in one line before any row is judged.
 """
 
+import logging
 import os
 import shlex
 import signal
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from llm_client.caller import JudgingStopped
 from llm_client.settings import UserMistake
@@ -32,6 +35,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 INTERRUPTED = "interrupted"
+_CLIENT_LOG = logging.getLogger("llm_client")
 
 
 def run_command(command: str, work: Callable[[], int]) -> int:
@@ -72,7 +76,8 @@ def judging(rows: int) -> Iterator[Judging]:
     started = time.monotonic()
     stop_on_sigterm()
     try:
-        yield found
+        with logging_redirect_tqdm([_CLIENT_LOG]):  # its warnings go above the bar
+            yield found
     except KeyboardInterrupt:
         record_in_peace()
         found.stopped = INTERRUPTED

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from llm_client.settings import redacted
 from mlflow_tracking.command.console import print_summary, print_table, say, warn
 from mlflow_tracking.command.experiment import Experiment
 from mlflow_tracking.command.frame import (
@@ -187,6 +188,8 @@ class RecordedRun:
         if self.journal:
             self.journal.close()
         if place:
+            base_url = redacted(self.experiment.calls.base_url)
+            say(f"judge        {self.experiment.judge.settings.model} at {base_url}")
             say(f"run          {self.run_id}")
             say("look at it   " + "\n             ".join(look_at_it(tracking, place)))
         else:
