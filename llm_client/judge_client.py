@@ -24,8 +24,10 @@ import aiohttp
 from llm_client.adaptive_limit import AdaptiveLimit
 from llm_client.caller import CallFailed, QuotaUsedUp, RetryPolicy, ServerGone
 from llm_client.reply import BadReply, Reply, read_body, read_reply
+from llm_client.server_faults import tls_fault
 from llm_client.server_pool import Server, ServerLoad, ServerPool, server_load
-from llm_client.settings import split_base_urls
+from llm_client.settings import redacted, split_base_urls
+from llm_client.surroundings import Route
 
 _Answer = TypeVar("_Answer")
 
@@ -69,10 +71,10 @@ class JudgeClient:
     def __init__(
         self, base_url: str, api_key: str, policy: RetryPolicy, concurrency: int | None = None
     ) -> None:
-        self._pool = ServerPool(split_base_urls(base_url))
+        self._pool = ServerPool(split_base_urls(base_url), api_key)
         self.base_url = self._pool.servers[0].base_url
         self.root_url = self._pool.servers[0].root_url
-        self._key, self._policy = api_key, policy
+        self._policy = policy
         self.limit = AdaptiveLimit.of(concurrency)
         self._session: aiohttp.ClientSession | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -84,7 +86,6 @@ class JudgeClient:
             connector=aiohttp.TCPConnector(
                 limit=max(self.limit.most, _CONNECTIONS), keepalive_timeout=60
             ),
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=aiohttp.ClientTimeout(total=self._policy.timeout_s, sock_connect=10),
         )
         if self.limit.adapts:
@@ -115,19 +116,21 @@ class JudgeClient:
 
     async def get(self, url: str) -> Any:
         """The JSON at a URL, not tried again; raises CallFailed, or ValueError for no JSON."""
-        text = await self._get_text(url)
+        text = await self._get_text(self._pool.servers[0], url)
         return json.loads(text) if text.strip() else {}
 
-    async def _get_text(self, url: str) -> str:
+    async def _get_text(self, server: Server, url: str) -> str:
         assert self._session is not None, "use `async with JudgeClient(...)`"
-        limit = aiohttp.ClientTimeout(total=_GET_TIMEOUT_S)
+        limit, route = aiohttp.ClientTimeout(total=_GET_TIMEOUT_S), server.route
         try:
-            async with self._session.get(url, allow_redirects=False, timeout=limit) as response:
+            async with self._session.get(
+                url, allow_redirects=False, timeout=limit, **_way(route)
+            ) as response:
                 text = await response.text(errors="replace")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise CallFailed(_connection_text(error), 0, 1) from None
+            raise CallFailed(_connection_text(error) + route.through, 0, 1) from None
         if response.status != 200:
-            raise CallFailed(_error_text(text), response.status, 1)
+            raise CallFailed(_error_text(text) + route.through, response.status, 1)
         return text
 
     async def _watch_load(self) -> None:
@@ -146,7 +149,7 @@ class JudgeClient:
     async def _load_of(self, server: Server) -> ServerLoad | None:
         """None if it does not tell."""
         try:
-            return server_load(await self._get_text(f"{server.root_url}/metrics"))
+            return server_load(await self._get_text(server, f"{server.root_url}/metrics"))
         except CallFailed:
             return None
 
@@ -167,7 +170,7 @@ class JudgeClient:
                 return answer, latency_s, attempts
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 self._pool.unreachable(server)
-                await self._wait_for_server(error, attempts)  # not this call's fault
+                await self._wait_for_server(server, error, attempts)  # not this call's fault
                 continue
             except CallFailed as failure:
                 failure.attempts = attempts
@@ -231,25 +234,30 @@ class JudgeClient:
 
     async def _post_once(self, server: Server, url: str, body: Mapping[str, Any]) -> str:
         assert self._session is not None, "use `async with JudgeClient(...)`"
-        async with self._session.post(url, json=body, allow_redirects=False) as response:
+        async with self._session.post(
+            url, json=body, allow_redirects=False, **_way(server.route)
+        ) as response:
             self._pool.reached(server)
             text = await response.text(errors="replace")
             if response.status in _TRANSIENT or response.status >= 500:
                 after = _retry_after(response.headers.get("Retry-After"))
-                message = f"HTTP {response.status}: {_error_text(text)}"
+                message = f"HTTP {response.status}: {_error_text(text)}{server.route.through}"
                 raise _Retry(message, response.status, after)
             if response.status != 200:
-                message = f"HTTP {response.status}: {_error_text(text)} ({url})"
+                message = (
+                    f"HTTP {response.status}: {_error_text(text)} ({url}){server.route.through}"
+                )
                 raise CallFailed(message, response.status, 1)
             return text
 
-    async def _wait_for_server(self, error: Exception, attempts: int) -> None:
+    async def _wait_for_server(self, server: Server, error: Exception, attempts: int) -> None:
         """Sleep before the next try to connect; raises ServerGone after the policy's bound."""
         away_s = self._pool.away_s()
         if away_s is not None and away_s >= self._policy.wait_for_server_s:
             urls = ",".join(server.base_url for server in self._pool.servers)
             raise ServerGone(
                 f"{urls}: not reached for {away_s:.0f} s ({_connection_text(error)})"
+                f"{server.route.through}"
             ) from None
         if not self._pool.has_other(()):
             await asyncio.sleep(min(_pause(min(attempts, 4), None), 5.0))
@@ -299,11 +307,16 @@ def _error_text(text: str) -> str:
     except (ValueError, AttributeError):
         page = re.search(r"<title>(.*?)</title>|<h1>(.*?)</h1>", text, re.I | re.S)
         error = f"a web page, '{page[1] or page[2]}'" if page else text
-    return " ".join(str(error).split())[:300] or "no reason given"
+    return redacted(" ".join(str(error).split()))[:300] or "no reason given"
+
+
+def _way(route: Route) -> dict[str, Any]:
+    """The session's own trust_env would know neither ALL_PROXY nor a network in NO_PROXY."""
+    return {"headers": route.headers, "proxy": route.proxy or None}
 
 
 def _connection_text(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return tls_fault(error) or redacted(" ".join(str(error).split())) or type(error).__name__
 
 
 def _read(text: str, read: Callable[[Any], _Answer]) -> _Answer:

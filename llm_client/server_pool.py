@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from llm_client.surroundings import Route, route_to
+
 _FAULTS_IN_A_ROW = 3  # then a server is left out: one or two may be the rows' own
 _LEFT_OUT_S = 2.0  # until it is tried again; a restart takes a minute and more
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
@@ -25,12 +27,17 @@ _MOST_REQUESTS = 1e9  # no server has so many, and no number beyond it is a coun
 class Server:
     """One OpenAI-compatible server and what is known of it; times are of `time.monotonic()`."""
 
-    base_url: str  # ends in /v1
+    route: Route
     in_flight: int = 0
     faults: int = 0  # since it answered last
     left_out_until: float | None = None
     unreachable_since: float | None = None  # None: the last try to connect succeeded
     turn: int = 0  # of its last call: equals take turns
+
+    @property
+    def base_url(self) -> str:
+        """Ends in /v1, and has no credentials."""
+        return self.route.url
 
     @property
     def root_url(self) -> str:
@@ -54,8 +61,8 @@ class ServerLoad:
 class ServerPool:
     """The servers that serve one judge."""
 
-    def __init__(self, base_urls: Collection[str]) -> None:
-        self.servers = [Server(url.rstrip("/")) for url in base_urls]
+    def __init__(self, base_urls: Collection[str], api_key: str = "") -> None:
+        self.servers = [Server(route_to(url.rstrip("/"), api_key)) for url in base_urls]
         self._turn = 0
 
     def take(self, avoid: Collection[Server]) -> Server:
