@@ -184,7 +184,9 @@ async def _check_health(client: JudgeClient) -> None:
 
 def _status_line(url: str, failure: CallFailed) -> str:
     if not failure.status:
-        return f"{url}: no server answers ({failure}); start one: {START_SERVER}"
+        on_the_way = any(word in str(failure) for word in ("certificate", "through the proxy"))
+        mend = "" if on_the_way else f"; start one: {START_SERVER}"
+        return f"{url}: no server answers ({failure}){mend}"
     if failure.status in (401, 403):
         return key_line(url, failure.status)
     if 300 <= failure.status < 400:
