@@ -169,7 +169,7 @@ def test_a_missing_and_a_failed_reply_are_told_row_by_row_and_made_up_for(
     assert [row["status"] for row in rows[:5]] == ["ok"] * 4 + ["http_error"]
     assert rows[4]["reason"] == f"HTTP 500: CUDA out of memory ({told}:5)"
     assert rows[5]["status"] == "too_long"
-    assert f"the reply has another shape ({told}:7)" in rows[6]["reason"]
+    assert f"the reply has another shape than a chat completion ({told}:7)" in rows[6]["reason"]
     assert "the results have no line for judge-" in rows[7]["reason"]
     assert "go on with the" in first.problems[-1]
     again = workspace.folder / "again.jsonl"
