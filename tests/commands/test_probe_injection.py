@@ -79,7 +79,9 @@ def test_each_layer_has_its_shifts_and_the_corpus_is_the_one_that_was_named(
     # The rules know the phrase: the answer is judged without it, and the lower score counts.
     assert row_of_table(done, "+ spans left out") == ["2.00", "+0.00", "+0.00", "+0.00", "0"]
     assert row_of_table(done, "authority") == ["+2.00"] * 4 + ["+0.00"]
-    assert all("item-" in call.row for call in stub.calls if "sea" not in call.text)
+    others = [call.text for call in stub.calls if "item-" not in call.row]
+    # The preflight asks twice: for anything, and for what a row asks.
+    assert ["sea" in text or "2 + 2" in text for text in others] == [True, True]
 
 
 def test_the_share_of_honest_answers_that_is_flagged_is_told(
