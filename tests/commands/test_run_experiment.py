@@ -28,7 +28,7 @@ from tests.support.experiment_process import (
     numbered_rows,
     write_csv,
 )
-from tests.support.judge_stub import JudgeStub, serving, true_score
+from tests.support.judge_stub import PREFLIGHT_CALLS, JudgeStub, serving, true_score
 
 SHIPPED = ROOT / "mlflow_tracking/data/evaluation_data.csv"
 CRITERIA = ROOT / "mlflow_tracking/prompts/judge_prompt_criteria.txt"
@@ -231,7 +231,7 @@ def test_a_prompt_with_criteria_gives_a_metric_for_each_score(
     assert len(set(means)) == 1, "the stub gives each criterion the same"
     for row in run.table("judge_results.json"):
         assert row["score"] == row["Точность"] == row["Лаконичность"]
-    assert len(stub.calls) == 4 + 1, "a call a row and the preflight's"
+    assert len(stub.calls) == 4 + PREFLIGHT_CALLS
     columns = run.table("eval_results_table.json")[0]
     assert {f"llm_judge_{name}/v1/score" for name in names} <= set(columns)
 
@@ -377,7 +377,7 @@ def test_hostile_text_and_column_names_do_not_break_the_run(
     # An answer that speaks to the judge costs two calls; MLflow's own costs none.
     asked = sum(call.body["max_tokens"] == 256 for call in stub.calls)
     flagged = sum(bool(row["suspected_manipulation"]) for row in table)
-    assert asked == len(HOSTILE) + flagged
+    assert asked == len(HOSTILE) + flagged + 1, "the preflight sends a row's request, too"
     assert len(run.table("eval_results_table.json")) == len(HOSTILE)
 
 
@@ -390,7 +390,7 @@ def test_a_hostile_run_is_resumed_without_a_call(
     stub.forget()
     more = ("--resume", "last")
     assert call(workspace, capfd, *flags, *more, base_url=stub.base_url).code == 0
-    assert [call.body["max_tokens"] for call in stub.calls] == [8], "only the canary"
+    assert [call.body["max_tokens"] for call in stub.calls] == [8, 256], "only the preflight's"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from mlflow_tracking.rows.row_files import load_rows
 from tests.support import graded_csv as judges
 from tests.support.experiment_process import Done, Recorded, Workspace, call, finish, write_csv
 from tests.support.graded_csv import label_csv, pairs_csv, scale_csv
-from tests.support.judge_stub import Call, JudgeStub, serving
+from tests.support.judge_stub import PREFLIGHT_CALLS, Call, JudgeStub, serving
 from tests.support.vllm_process import JudgeServer
 
 SCRIPT = ROOT / "mlflow_tracking/validate_judge.py"
@@ -208,7 +208,8 @@ def test_labels_give_the_area_and_the_accuracy_at_the_best_threshold(
     workspace: Workspace, stub: JudgeStub, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # Of 20 right answers 5 get a 2, of 20 wrong ones all: area 15/20 + 5/20/2, accuracy 35/40.
-    stub.judge = lambda c: 5 if int(c.row[5:]) % 2 and int(c.row[5:]) % 8 != 1 else 2
+    right = {f"item-{n}" for n in range(100) if n % 2 and n % 8 != 1}
+    stub.judge = lambda c: 5 if c.row in right else 2
     data = label_csv(workspace.folder)
     done = call(workspace, capfd, "--data", str(data), *QUICK, base_url=stub.base_url)
     metrics = workspace.last_run().metrics
@@ -370,9 +371,9 @@ def test_after_a_kill_nothing_is_judged_twice(
     [run] = workspace.runs()
     journal = workspace.journal(run.id)
     assert len({line["key"] for line in journal}) == len(journal)
-    # The preflight asks for a digit once, and answers with spans are asked about twice.
+    # Answers with spans are asked about twice.
     fresh = [line for line in journal if line["key"] not in kept]
-    assert len(stub.calls) - before == 1 + sum(line["attempts"] for line in fresh)
+    assert len(stub.calls) - before == PREFLIGHT_CALLS + sum(line["attempts"] for line in fresh)
     assert run.metrics[f"{PREFIX}judgements_failed"] == 0
     assert run.status == "FINISHED"
 

@@ -59,6 +59,9 @@ def true_score(text: str) -> int:
     return 1 + zlib.crc32(row_of(text).encode()) % 5
 
 
+PREFLIGHT_CALLS = 2  # does the constraint hold? and a row's own request, about an example
+
+
 @dataclass(frozen=True)
 class Call:
     """One chat completion that was asked for."""
