@@ -9,6 +9,7 @@ import pytest
 
 from llm_client.settings import ROOT
 from mlflow_tracking.defence.attacks import CORPUS, load_corpus
+from mlflow_tracking.judge.dialect import Dialect
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
@@ -185,7 +186,7 @@ def test_a_shuffled_pass_is_compared_row_by_row() -> None:
 def test_probes_ask_for_one_token_where_the_prompt_allows_it() -> None:
     assert probe_settings(settings()).score_only
     assert not probe_settings(settings("judge_prompt_criteria.txt")).score_only
-    assert not probe_settings(settings(constrained=False)).score_only
+    assert not probe_settings(settings(dialect=Dialect(constraint=""))).score_only
 
 
 def test_every_attack_stands_behind_its_own_wrong_answer() -> None:
