@@ -94,7 +94,9 @@ def judge_and_compare() -> int:
     if isinstance(graded, GradedPairs):
         raise DataError(f"{rows.data}: has pairs; compare_prompts.py needs graded answers")
     items = tuple(row.row.item for row in graded.rows)
-    plan = check_judge(graded.data, items, rows.limit, judge, calls, kept, settings)
+    plan = check_judge(
+        graded.data, items, rows.limit, judge, calls, kept, settings, probes=own.score_only
+    )
     judges = [asked_with(path, plan.judge.settings, own.score_only) for path in own.prompts]
     for line in (*plan.judge.warnings, *graded.notes):
         warn(f"note: {line}")
@@ -121,10 +123,9 @@ def judge_and_compare() -> int:
 def asked_with(prompt: Path, judge: JudgeSettings, score_only: bool) -> JudgeSettings:
     """The judge with that prompt, for one token a row where that is wanted and can be."""
     from mlflow_tracking.judge.prompt import load_prompt
-    from mlflow_tracking.validation.passes import probe_settings
 
     asked = replace(judge, prompt=load_prompt(prompt))
-    return probe_settings(asked) if score_only else asked
+    return asked.for_probes() if score_only else asked
 
 
 def compare(verdicts: Verdicts, human: Sequence[float]) -> list[ComparedPrompt]:

@@ -114,10 +114,12 @@ def check_judge(
     calls: CallFlags,
     run: RunFlags,
     settings: Settings,
+    probes: bool = False,
 ) -> Experiment:
     """Check the judge, and that it can be asked about `items`, the rows of `data`."""
     calls = replace(calls, base_url=check_base_urls(calls.base_url))
-    checked = asyncio.run(preflight(calls.base_url, settings.api_key, wanted_judge(judge), items))
+    wanted = wanted_judge(judge)
+    checked = asyncio.run(preflight(calls.base_url, settings.api_key, wanted, items, probes))
     return Experiment(data, limit, checked, calls, settings.api_key, run, settings.tracking_uri)
 
 

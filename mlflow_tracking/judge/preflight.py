@@ -48,11 +48,16 @@ class CheckedJudge:
 
 
 async def preflight(
-    base_url: str, api_key: str, wanted: JudgeSettings, items: Sequence[Item]
+    base_url: str,
+    api_key: str,
+    wanted: JudgeSettings,
+    items: Sequence[Item],
+    probes: bool = False,
 ) -> CheckedJudge:
     """Check every server, and the rows against the judge's context; raises PreflightError.
 
-    `base_url` may name several servers, separated by commas: they must serve one judge.
+    `base_url` may name several servers, separated by commas: they must serve one judge. With
+    `probes` the judge will also be asked as `JudgeSettings.for_probes` has it.
     """
     # Impatient: a server that is down is told within seconds.
     policy = RetryPolicy(attempts=4, timeout_s=120, wait_for_server_s=0)
@@ -60,7 +65,7 @@ async def preflight(
     try:
         for url in split_base_urls(base_url):
             async with JudgeClient(url, api_key, policy) as client:
-                found[url] = await check_server(client, wanted)
+                found[url] = await check_server(client, wanted, probes)
         findings = _one_judge(found)
         async with JudgeClient(base_url, api_key, policy) as client:
             longest, count = await _longest_row(client, findings.settings, items)
@@ -85,7 +90,9 @@ async def preflight(
     return replace(findings, lines=(*findings.lines, line), warnings=tuple(warnings))
 
 
-async def check_server(client: JudgeClient, wanted: JudgeSettings) -> CheckedJudge:
+async def check_server(
+    client: JudgeClient, wanted: JudgeSettings, probes: bool = False
+) -> CheckedJudge:
     """Complete `wanted` by what the server says of itself and takes; raises PreflightError.
 
     `wanted.model` may be '' for the one chat model that the server serves.
@@ -116,6 +123,9 @@ async def check_server(client: JudgeClient, wanted: JudgeSettings) -> CheckedJud
             f"{canary.text[:30]!r}) and its like; the strict parser alone holds replies to the form"
         )
     settings, reply = await rehearse(client, replace(settings, dialect=dialect))
+    if probes and settings.for_probes() != settings:
+        probe, _ = await rehearse(client, settings.for_probes())
+        settings = replace(settings, dialect=probe.dialect)
     if not (reply.tokens or canary.tokens):
         warnings.append(
             f"{client.base_url}: sends no log probabilities; expected scores are left out"

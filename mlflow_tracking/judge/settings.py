@@ -5,7 +5,7 @@ Set by the flags of `python mlflow_tracking/run_experiment.py`.
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
@@ -45,6 +45,15 @@ class JudgeSettings:
     def reply_tokens(self) -> int:
         """Tokens of a reply at most."""
         return 1 if self.score_only and self.explain_below is None else self.max_tokens
+
+    def for_probes(self) -> "JudgeSettings":
+        """The judge as probes ask it: for one token where the prompt's form allows it.
+
+        A probe compares scores and shows no justification. One token costs a fraction of the time
+        a row. The digit may differ from the whole reply's, so its base is asked this way, too.
+        """
+        one_token = self.constrained and self.prompt.format.scores_first
+        return replace(self, score_only=True) if one_token else self
 
     def messages(self, item: Item) -> list[dict[str, str]]:
         """The chat messages that the judge is sent for `item`."""

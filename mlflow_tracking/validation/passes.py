@@ -9,7 +9,7 @@ in its settings; a run that goes on asks for nothing that the journal has.
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mlflow_tracking.judge.judge import Judge
 from mlflow_tracking.judge.judging import (
@@ -35,18 +35,6 @@ class JudgePass:
     settings: JudgeSettings
     items: tuple[Item, ...]
     concurrency: int | None = None  # None: the connection's
-
-
-def probe_settings(judge: JudgeSettings) -> JudgeSettings:
-    """The judge as the probes ask it: for one token where the prompt's form allows it.
-
-    A probe compares scores and shows no justification. One token costs a fraction of the time
-    a row. The digit may differ from the whole reply's, so that a probe's base is asked this way,
-    too.
-    """
-    if judge.constrained and judge.prompt.format.scores_first:
-        return replace(judge, score_only=True)
-    return judge
 
 
 def known_passes(passes: Sequence[JudgePass], connection: JudgeConnection) -> Verdicts:

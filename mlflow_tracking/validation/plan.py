@@ -17,7 +17,7 @@ from mlflow_tracking.validation.bias import bias_passes
 from mlflow_tracking.validation.consistency import BASE, consistency_passes
 from mlflow_tracking.validation.injection import injection_passes
 from mlflow_tracking.validation.pairs import ROWS, direct_passes, single_answers
-from mlflow_tracking.validation.passes import JudgePass, probe_settings, stratified
+from mlflow_tracking.validation.passes import JudgePass, stratified
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,16 @@ def make_validation_plan(
         )
     direct = load_pairwise_prompt(probes.pairwise_prompt) if probes.pairwise else None
     items = _items(graded)
-    checked = check_judge(graded.data, items, rows.limit, judge_flags, calls, run, settings)
+    checked = check_judge(
+        graded.data, items, rows.limit, judge_flags, calls, run, settings, probes=not probes.quick
+    )
     judge = checked.judge.settings
     probed = () if probes.quick else _probed(graded, items, probes.probe_rows, judge.seed)
     injection = not (probes.quick or probes.no_injection)
     passes = [JudgePass(ROWS, judge, items)]
     if isinstance(graded, GradedPairs) and direct:
         passes += direct_passes(replace(judge, prompt=direct), graded)
-    probe = probe_settings(judge)
+    probe = judge.for_probes()
     if probed:
         passes.append(JudgePass(BASE, probe, probed))
         passes += consistency_passes(probe, probed, probes.repeats, calls.concurrency)

@@ -148,6 +148,19 @@ def test_low_scores_are_explained_where_a_reply_is_not_gone_on_with(tmp_path: Pa
     assert {verdict.calls for verdict in verdicts} == {2}
 
 
+@pytest.mark.parametrize("mode", ["vllm", "grammar", "json_schema", "no_continue", "unconstrained"])
+def test_probes_are_rehearsed_beside_whole_replies(mode: str, tmp_path: Path) -> None:
+    """Or a validation would lose all of theirs where a reply is not gone on with."""
+    with odd_server(mode) as base_url:
+        wanted = JudgeSettings("", PROMPT)
+        found = asyncio.run(preflight(base_url, "", wanted, ROWS, probes=True))
+        probe = replace(found, settings=found.settings.for_probes())
+        verdicts = judged(base_url, probe, tmp_path / "journal.jsonl")
+        whole = judged(base_url, found, tmp_path / "whole.jsonl")
+    assert probe.settings.score_only == (mode != "unconstrained")
+    assert [str(one.status) for one in (*verdicts, *whole)] == [*OK, *OK]
+
+
 def test_without_any_constraint_low_scores_cannot_be_explained(tmp_path: Path) -> None:
     wanted = replace(JudgeSettings("", PROMPT), score_only=True, explain_below=5)
     with odd_server("unconstrained") as base_url, pytest.raises(PreflightError, match="--explain"):

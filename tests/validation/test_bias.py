@@ -36,7 +36,7 @@ from mlflow_tracking.validation.consistency import (
     measure_consistency,
     other_concurrency,
 )
-from mlflow_tracking.validation.passes import probe_settings, stratified
+from mlflow_tracking.validation.passes import stratified
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
 ITEM = Item("What is a router?", "A router forwards packets. It works at layer 3.", "ref")
@@ -184,9 +184,9 @@ def test_a_shuffled_pass_is_compared_row_by_row() -> None:
 
 
 def test_probes_ask_for_one_token_where_the_prompt_allows_it() -> None:
-    assert probe_settings(settings()).score_only
-    assert not probe_settings(settings("judge_prompt_criteria.txt")).score_only
-    assert not probe_settings(settings(dialect=Dialect(constraint=""))).score_only
+    assert settings().for_probes().score_only
+    assert not settings("judge_prompt_criteria.txt").for_probes().score_only
+    assert not settings(dialect=Dialect(constraint="")).for_probes().score_only
 
 
 def test_every_attack_stands_behind_its_own_wrong_answer() -> None:
