@@ -371,9 +371,9 @@ def test_after_a_kill_nothing_is_judged_twice(
     [run] = workspace.runs()
     journal = workspace.journal(run.id)
     assert len({line["key"] for line in journal}) == len(journal)
-    # Answers with spans are asked about twice.
+    # Answers with spans are asked about twice, and the preflight asks as the probes do, too.
     fresh = [line for line in journal if line["key"] not in kept]
-    assert len(stub.calls) - before == PREFLIGHT_CALLS + sum(line["attempts"] for line in fresh)
+    assert len(stub.calls) - before == PREFLIGHT_CALLS + 1 + sum(one["attempts"] for one in fresh)
     assert run.metrics[f"{PREFIX}judgements_failed"] == 0
     assert run.status == "FINISHED"
 
