@@ -120,12 +120,7 @@ def compare() -> int:
     with tempfile.TemporaryDirectory(prefix="judge_speed.") as temporary:
         folder = Path(temporary)
         experiment = _experiment(flags, settings, folder)
-        bench = Bench(
-            experiment,
-            folder,
-            flags.ceiling_concurrency,
-            flags.long_justification,
-        )
+        bench = Bench(experiment, folder, flags.ceiling_concurrency, flags.long_justification)
         stop_on_sigterm()
         found = take_turns(bench, flags.only, flags.rows, flags.rounds, warn)
     about = _about(experiment, flags)

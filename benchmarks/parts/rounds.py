@@ -10,11 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.parts.ceiling import request_bodies
-from benchmarks.parts.contestants import (
-    CONTESTANTS,
-    SCORE_ONLY,
-    Bench,
-)
+from benchmarks.parts.contestants import CONTESTANTS, SCORE_ONLY, Bench
 from benchmarks.parts.passes import MeasuredPass, Tally
 from benchmarks.parts.server_counters import ServerPages
 from llm_client.caller import ServerGone

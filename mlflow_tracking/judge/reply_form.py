@@ -16,7 +16,7 @@ A prompt that compares two answers declares `Better: [1 or 2]`: a decision for t
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,28 +204,28 @@ class Piece:
 
 def regex_of(pieces: Sequence[Piece]) -> str:
     """What the pieces allow as a regular expression, for vLLM's `structured_outputs` and SGLang."""
-
-    def part(piece: Piece) -> str:
-        if piece.literal:
-            return _escape(piece.literal)
-        if piece.choices:
-            return _choices(piece.choices, "|", str)
-        return _SENTENCE if piece.one_sentence else rf"[^\n]{{1,{JUSTIFICATION_CHARS}}}"
-
-    return "".join(map(part, pieces))
+    return "".join(_parts(pieces, _escape, lambda one: _choices(one, "|", str), _SENTENCE))
 
 
 def gbnf_of(pieces: Sequence[Piece]) -> str:
     """The same as llama.cpp's grammar (GBNF), which xgrammar reads as EBNF, too."""
+    parts = _parts(pieces, _quoted, lambda one: _choices(one, " | ", _quoted), _SENTENCE_GBNF)
+    return "root ::= " + " ".join(parts)
 
-    def part(piece: Piece) -> str:
+
+def _parts(
+    pieces: Sequence[Piece],
+    literal: Callable[[str], str],
+    choices: Callable[[Sequence[str]], str],
+    sentence: str,
+) -> Iterator[str]:
+    for piece in pieces:
         if piece.literal:
-            return _quoted(piece.literal)
-        if piece.choices:
-            return _choices(piece.choices, " | ", _quoted)
-        return _SENTENCE_GBNF if piece.one_sentence else rf"[^\n]{{1,{JUSTIFICATION_CHARS}}}"
-
-    return "root ::= " + " ".join(map(part, pieces))
+            yield literal(piece.literal)
+        elif piece.choices:
+            yield choices(piece.choices)
+        else:
+            yield sentence if piece.one_sentence else rf"[^\n]{{1,{JUSTIFICATION_CHARS}}}"
 
 
 def json_schema_of(pieces: Sequence[Piece]) -> dict[str, Any]:
