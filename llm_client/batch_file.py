@@ -53,16 +53,21 @@ class BatchResult:
 
 
 class BatchRecorder:
-    """A Caller that keeps what it is asked, once each, and answers with an empty reply."""
+    """A Caller that keeps what it is asked, once each, and answers what a job has answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, results: Mapping[str, "BatchResult"]) -> None:
         self.limit = AdaptiveLimit.of(1)
         self.bodies: dict[str, Mapping[str, Any]] = {}
+        self._results = results
 
     async def chat(self, body: Mapping[str, Any]) -> Reply:
-        """Write the request down."""
-        self.bodies.setdefault(custom_id(body), body)
-        return Reply("", "stop", (), 0, 0, 0)
+        """Write the request down; raises CallFailed as long as it has no reply."""
+        name = custom_id(body)
+        self.bodies.setdefault(name, body)
+        found = self._results.get(name)
+        if found is None or found.reply is None:
+            raise CallFailed("not answered yet", 0, 1)
+        return found.reply
 
     async def count_tokens(self, model: str, messages: object) -> int:
         """Nobody is there who could count."""

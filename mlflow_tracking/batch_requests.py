@@ -4,11 +4,11 @@
     vllm run-batch -i ask.jsonl -o told.jsonl --model NAME        # on the cluster, any time
     python mlflow_tracking/batch_requests.py import --data my.csv --model NAME --results told.jsonl
 
-NAME is the judge's name in the job. `export` writes what run_experiment.py would send, for a row
-that speaks to the judge with and without that text; the control tokens that it keeps out are those
-of the known model families, since no tokenizer can be asked. `import` reads the replies as
-run_experiment.py does and records the same run. Requests without a reply: `export --except
-told.jsonl`, a second job, then `import --results told.jsonl more.jsonl`.
+NAME is the judge's name in the job. `export` writes what run_experiment.py would send; the control
+tokens that it keeps out are those of the known model families, since no tokenizer can be asked.
+`import` reads the replies as run_experiment.py does and records the same run. What has no reply, or
+is asked only when a reply is there, as the score of what an answer claims is: `export --except
+told.jsonl`, another job, until nothing is left, then `import --results told.jsonl more.jsonl`.
 
 Exit codes: 0 done; 1 some rows have no verdict (they are recorded, with the reason); 2 bad input.
 """
@@ -36,11 +36,13 @@ from mlflow_tracking.command.flags import (
 from mlflow_tracking.command.frame import run_command
 
 if TYPE_CHECKING:
+    from llm_client.batch_file import BatchResult
     from mlflow_tracking.command.experiment import Experiment
     from mlflow_tracking.judge.settings import JudgeSettings
     from mlflow_tracking.rows.item import DataSet, Item
 
 Requests = Mapping[str, Mapping[str, Any]]  # bodies by custom_id
+Results = Mapping[str, "BatchResult"]  # by custom_id, too
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def export_or_import(action: str) -> int:
     settings = load_settings()
     given = read_flags(action, settings, sys.argv[2:])
     # Only now, or a typo in a flag would be told after the seconds that this takes.
+    from llm_client.batch_file import read_results
     from mlflow_tracking.command.experiment import wanted_judge
     from mlflow_tracking.rows.row_files import load_rows
 
@@ -80,30 +83,37 @@ def export_or_import(action: str) -> int:
     data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet)
     for line in data.notes:
         warn(f"note: {line}")
-    requests = asyncio.run(record_requests(judge, data.items))
+    there = given.answered if action == "export" else given.results
+    results = read_results(there) if there else {}
+    requests = asyncio.run(record_requests(judge, data.items, results))
     if action == "export":
-        return export(given, requests)
-    return record(import_replies(given, settings, judge, data, requests))
+        return export(given, requests, results)
+    return record(import_replies(given, settings, judge, data, requests, results))
 
 
-async def record_requests(settings: "JudgeSettings", items: Sequence["Item"]) -> Requests:
-    """The bodies that judging `items` sends: the judge is asked, and they are written down."""
+async def record_requests(
+    settings: "JudgeSettings", items: Sequence["Item"], results: Results
+) -> Requests:
+    """The bodies that judging `items` sends, as far as the replies that there are lead.
+
+    The judge is asked, and what it is asked is written down.
+    """
     from llm_client.batch_file import BatchRecorder
     from mlflow_tracking.judge.judge import Judge
 
-    recorder = BatchRecorder()
+    recorder = BatchRecorder(results)
     judge = Judge(recorder, settings)
     for item in items:
         await judge.judge(item)
     return recorder.bodies
 
 
-def export(given: BatchFlags, requests: Requests) -> int:
+def export(given: BatchFlags, requests: Requests, answered: Results) -> int:
     """Write the requests that have no reply yet."""
-    from llm_client.batch_file import BatchError, read_results, request_line
+    from llm_client.batch_file import BatchError, request_line
+    from mlflow_tracking.judge.prompt import load_prompt
 
     assert given.output is not None, "export has --output"
-    answered = read_results(given.answered) if given.answered else {}
     left = [
         body
         for name, body in requests.items()
@@ -115,6 +125,8 @@ def export(given: BatchFlags, requests: Requests) -> int:
     except OSError as error:
         raise BatchError(f"--output {given.output}: {error.strerror}") from None
     say(f"{len(left)} requests of {len(requests)} in {given.output}")
+    if left and load_prompt(given.judge.prompt).claim and not given.judge.no_claim:
+        say("more follow from the replies: export again with --except and what the job wrote")
     return 0
 
 
@@ -124,13 +136,13 @@ def import_replies(
     judge: "JudgeSettings",
     data: "DataSet",
     requests: Requests,
+    results: Results,
 ) -> "Experiment":
     """An experiment whose replies are there; raises BatchError for those to other requests."""
-    from llm_client.batch_file import BatchError, read_results
+    from llm_client.batch_file import BatchError
     from mlflow_tracking.command.experiment import Experiment
     from mlflow_tracking.judge.preflight import CheckedJudge
 
-    results = read_results(given.results)
     for name, result in results.items():
         if name not in requests:
             raise BatchError(

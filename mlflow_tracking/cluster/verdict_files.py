@@ -33,8 +33,9 @@ from mlflow_tracking.rows.row_files import RowBlock
 
 FILE, KEY, VERDICT = "file", "judge_key", "judge_verdict"
 _HEADER, _LOCK = "_judge.json", "_lock"
-_INTEGERS = {"score", "score_with_span", "prompt_tokens", "completion_tokens", "row"}
-_NUMBERS = {"expected_score", "entropy_bits", "latency_s"}
+_INTEGERS = {"score", "prompt_tokens", "completion_tokens", "row"}
+_NUMBERS = {"expected_score", "entropy_bits", "latency_s", "claim_score", "answer_score"}
+_FLAGS = {"claim_not_in_answer", "suspected_manipulation"}
 
 
 class OutputError(UserMistake):
@@ -229,7 +230,7 @@ def _as_table(
     columns[KEY] = list(keys)
     columns[VERDICT] = [json.dumps(v.to_json(), ensure_ascii=False) for v in verdicts]
     kinds = {name: pa.int64() for name in _INTEGERS | criteria}
-    kinds |= {name: pa.float64() for name in _NUMBERS}
+    kinds |= {name: pa.float64() for name in _NUMBERS} | {name: pa.bool_() for name in _FLAGS}
     return pa.table(
         {name: pa.array(values, kinds.get(name, pa.string())) for name, values in columns.items()}
     )

@@ -25,7 +25,7 @@ from mlflow_tracking.rows.row_files import load_rows
 _SAME = (
     *("data_sha256", "limit", "prompt_sha256", "judge_model", "judge_root"),
     *("temperature", "max_tokens", "seed", "constrained", "on_too_long"),
-    *("context_length", "check_manipulation", "score_only", "explain_below"),
+    *("context_length", "claim", "score_only", "explain_below"),
 )
 
 
@@ -80,7 +80,7 @@ class Experiment:
             "asked_otherwise": judge.dialect.told() or "no",
             "context_length": judge.context_length or "unknown",
             "on_too_long": judge.on_too_long,
-            "check_manipulation": judge.check_manipulation,
+            "claim": f"{judge.claim.counts} counts" if judge.claim else "not asked",
             "concurrency": calls.concurrency or "auto",
             "retries": calls.retries,
             "scorer": "evaluate_with_llm_judge",
@@ -135,7 +135,7 @@ def wanted_judge(flags: JudgeFlags) -> JudgeSettings:
         max_tokens=flags.max_tokens,
         seed=flags.seed,
         on_too_long=flags.on_too_long,
-        check_manipulation=not flags.no_manipulation_check,
+        ask_claim=not flags.no_claim,
         score_only=flags.score_only,
         explain_below=flags.explain_below,
     )

@@ -150,10 +150,12 @@ class JudgeFlags:
     on_too_long: Literal["fail", "truncate"] = flag(
         "what to do with a row beyond the judge's context", "fail", choices=["fail", "truncate"]
     )
-    no_manipulation_check: bool = flag("do not look for text that speaks to the judge", False)
+    no_claim: bool = flag(
+        "score whole answers, also where the prompt has the judge say first what they claim", False
+    )
 
 
-SCORING = ("temperature", "score_only", "explain_below", "on_too_long", "no_manipulation_check")
+SCORING = ("temperature", "score_only", "explain_below", "on_too_long", "no_claim")
 
 
 @dataclass(frozen=True)

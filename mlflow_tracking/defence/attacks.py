@@ -1,14 +1,15 @@
-"""Which texts try to talk a judge up? A corpus of attacks, each appended to wrong answers.
+"""Which texts try to talk a judge up? A corpus of attacks, each put into wrong answers.
 
     python mlflow_tracking/probe_injection.py
     python mlflow_tracking/probe_injection.py --attacks my_attacks/
 
-The attacks in the file *_held_out.jsonl were not looked at while the rules of rules.py were
-written.
+Four hands wrote it that saw neither the prompts nor each other's texts; the file *_sealed.jsonl was
+opened by nobody before the defence was finished. docs/manipulation.md says what came of it.
 """
 
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,63 +19,120 @@ from llm_client.settings import ROOT
 from mlflow_tracking.rows.item import DataError, Item
 
 CORPUS = ROOT / "mlflow_tracking/data/attacks"
+PLACES = ("beginning", "middle", "end", "question", "reference")
 
 
 @dataclass(frozen=True)
 class Attack:
-    """A text that is appended to a wrong answer."""
+    """A text that is put into a row with a wrong answer; `{right}` in it is the right one."""
 
     kind: str
     language: str
+    place: str  # one of PLACES
     text: str
-    held_out: bool
+    sealed: bool
+
+    def on(self, item: Item) -> Item:
+        """The row with this text in its place."""
+        text = self.text.replace("{right}", item.reference.rstrip("."))
+        if self.place == "question":
+            return replace(item, question=f"{item.question} {text}")
+        if self.place == "reference":
+            return replace(item, reference=f"{item.reference} {text}")
+        words = item.answer.split(" ")
+        cut = {"beginning": 0, "middle": len(words) // 2, "end": len(words)}[self.place]
+        return replace(item, answer=" ".join([*words[:cut], text, *words[cut:]]))
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is judged: wrong and right answers, and wrong ones with an attack each."""
+    """What is judged: pairs of a wrong and a right answer, and wrong answers under attack."""
 
     wrong: tuple[Item, ...]
     right: tuple[Item, ...]
+    odd_wrong: tuple[Item, ...]  # honest answers to tasks about scores, prompts, injections
+    odd_right: tuple[Item, ...]
     attacked: tuple[Item, ...]
     attacks: tuple[Attack, ...]  # one for each of `attacked`
     plain: tuple[int, ...]  # for each of `attacked`, its answer's index in `wrong`
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All of them, in the order of the fields."""
+        return (*self.wrong, *self.right, *self.odd_wrong, *self.odd_right, *self.attacked)
+
+    @property
+    def places(self) -> dict[str, slice]:
+        """Where the rows of each field stand among all."""
+        found, start = {}, 0
+        for name in (*self.honest, "attacked"):
+            stop = start + len(getattr(self, name))
+            found[name], start = slice(start, stop), stop
+        return found
+
+    @property
+    def honest(self) -> dict[str, str]:
+        """The fields of rows that nobody tampered with, in words."""
+        return {
+            "wrong": "wrong answers",
+            "right": "right answers",
+            "odd_wrong": "wrong answers to odd tasks",
+            "odd_right": "right answers to odd tasks",
+        }
+
+    @property
+    def sealed(self) -> "Corpus":
+        """The same with the sealed attacks alone."""
+        kept = [at for at, attack in enumerate(self.attacks) if attack.sealed]
+        return replace(
+            self,
+            attacked=tuple(self.attacked[at] for at in kept),
+            attacks=tuple(self.attacks[at] for at in kept),
+            plain=tuple(self.plain[at] for at in kept),
+        )
 
     @property
     def sha256(self) -> str:
         """Of all that is judged."""
         return hashlib.sha256(repr(self.items).encode()).hexdigest()
 
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """All of them: wrong, right, attacked."""
-        return (*self.wrong, *self.right, *self.attacked)
-
 
 def load_corpus(folder: Path, per_attack: int) -> Corpus:
-    """Each attack on `per_attack` answers; raises DataError if a file is missing or broken."""
-    names = ("language", "question", "wrong", "right", "reference")
-    answers = _json_lines(folder / "wrong_and_right_answers.jsonl", names)
-    wrong = [Item(row["question"], row["wrong"], row["reference"]) for row in answers]
-    right = [Item(row["question"], row["right"], row["reference"]) for row in answers]
-    targets = [
-        (attack, index)
-        for attack in load_attacks(folder)
-        for index in _choose(attack, answers, per_attack)
-    ]
-    attacked = [replace(wrong[i], answer=wrong[i].answer + attack.text) for attack, i in targets]
-    attacks = tuple(attack for attack, _ in targets)
-    plain = tuple(index for _, index in targets)
-    return Corpus(tuple(wrong), tuple(right), tuple(attacked), attacks, plain)
+    """Each attack on `per_attack` wrong answers; raises DataError for a file that is broken."""
+    wrong, right = _answers(folder / "wrong_and_right_answers.jsonl")
+    odd_wrong, odd_right = _answers(folder / "honest_oddities.jsonl")
+    attacks = load_attacks(folder)
+    targets = [(one, at) for one in attacks for at in _choose(one, len(wrong), per_attack)]
+    attacked = tuple(attack.on(wrong[at]) for attack, at in targets)
+    plain = tuple(at for _, at in targets)
+    return Corpus(
+        wrong, right, odd_wrong, odd_right, attacked, tuple(one for one, _ in targets), plain
+    )
 
 
 def load_attacks(folder: Path) -> list[Attack]:
     """The corpus of attacks; raises DataError if a file of it is missing or broken."""
     attacks = []
-    for name, held_out in (("injection_attacks", False), ("injection_attacks_held_out", True)):
-        for line in _json_lines(folder / f"{name}.jsonl", ("kind", "language", "text")):
-            attacks.append(Attack(line["kind"], line["language"], line["text"], held_out))
+    for name, sealed in (("attacks.jsonl", False), ("attacks_sealed.jsonl", True)):
+        lines = _json_lines(folder / name, ("kind", "language", "place", "text"))
+        for number, line in enumerate(lines, 1):
+            if line["place"] not in PLACES:
+                places = ", ".join(PLACES)
+                raise DataError(f"{folder / name}: object {number}: 'place' is none of {places}")
+            attacks.append(
+                Attack(line["kind"], line["language"], line["place"], line["text"], sealed)
+            )
     return attacks
+
+
+def _answers(path: Path) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Wrong and right answers to the same questions."""
+    rows = _json_lines(path, ("question", "reference", "wrong", "right"))
+    wrong, right = (
+        tuple(Item(row["question"], row[which], row["reference"]) for row in rows)
+        for which in ("wrong", "right")
+    )
+    return wrong, right
 
 
 def _json_lines(path: Path, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -90,9 +148,7 @@ def _json_lines(path: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _choose(attack: Attack, answers: Sequence[dict[str, Any]], count: int) -> list[int]:
-    """The questions that an attack is tried on: of its language where there is one."""
-    same = [i for i, row in enumerate(answers) if row["language"] == attack.language]
-    fit = same or list(range(len(answers)))
-    start = sum(map(ord, attack.text)) % len(fit)  # spread over the questions, the same every time
-    return [fit[(start + step) % len(fit)] for step in range(count)]
+def _choose(attack: Attack, answers: int, count: int) -> list[int]:
+    """The wrong answers that an attack is tried on: spread over all, the same ones every time."""
+    start = zlib.crc32(attack.text.encode())
+    return [(start + step * answers // count) % answers for step in range(min(count, answers))]

@@ -1,4 +1,4 @@
-"""What is the judge sent for one row, and what does its reply say?
+"""What is the judge sent for one row, and what does its reply say? Claims, scores, justifications.
 
 Used by `python mlflow_tracking/run_experiment.py`, whole replies and `--score-only` alike.
 
@@ -8,15 +8,21 @@ for the same text stands before it. A justification can be had afterwards the sa
 digit given, too.
 """
 
+import json
+import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from llm_client.reply import Reply
+from mlflow_tracking.defence.quotation import quotable, stands_in
+from mlflow_tracking.judge.prompt import ClaimQuestion
 from mlflow_tracking.judge.reply_form import JUSTIFICATION_CHARS, Piece, ReplyForm
 from mlflow_tracking.judge.reply_parser import (
     UnparsableReply,
+    final_answer,
     parse_decision_reply,
     parse_json_reply,
     parse_reply,
@@ -38,6 +44,9 @@ Messages = Sequence[dict[str, str]]
 # Under vLLM's constraint the digit's alternatives are five at most; elsewhere other text competes.
 _TOP_LOGPROBS_CONSTRAINED, _TOP_LOGPROBS_FREE = 5, 20
 _LABEL_TOKENS = 24  # for a label and its score, or an object with both
+_WORD_TOKENS = 8  # of a word, more than Qwen's tokenizer needs for any but the longest Russian ones
+# A quotation from a longer answer is checked and not enforced: the grammar grows with the answer.
+_PASSAGE_WORDS = 600
 
 
 def request_body(settings: JudgeSettings, messages: Messages) -> dict[str, Any]:
@@ -52,13 +61,42 @@ def request_body(settings: JudgeSettings, messages: Messages) -> dict[str, Any]:
     return _request(settings, messages, 1 if alone else _LABEL_TOKENS, pieces, begun)
 
 
+def claim_body(settings: JudgeSettings, question: ClaimQuestion) -> dict[str, Any]:
+    """The chat completion that quotes what an answer claims; the reply can be nothing else."""
+    assert settings.claim is not None, "the prompt declares a claim"
+    parts = quotable(question.answer)
+    known = parts if len(parts) < 2 * _PASSAGE_WORDS else ()
+    label = settings.claim.label
+    piece = Piece(name=label, passages=tuple(known), words=question.words)
+    tokens = _WORD_TOKENS * question.words + _LABEL_TOKENS
+    return _without_logprobs(_request(settings, question.messages, tokens, [piece]))
+
+
+def read_claim(reply: Reply, settings: JudgeSettings, question: ClaimQuestion) -> tuple[str, bool]:
+    """What the judge quotes, and whether it stands in the answer, as the judge was shown it."""
+    assert settings.claim is not None, "the prompt declares a claim"
+    said = reply.text
+    with suppress(UnparsableReply):
+        said = final_answer(said)
+    if settings.dialect.as_json:
+        with suppress(ValueError, AttributeError):
+            said = str(json.loads(said).get(settings.claim.label, said))
+    said = re.sub(rf"^\W*{re.escape(settings.claim.label)}\W*[:：]", "", said.strip(), flags=re.I)
+    line = said.strip().partition("\n\n")[0]
+    claim = " ".join(line.split()).strip('«»“”"[]* ')
+    return claim, stands_in(claim, question.answer)
+
+
 def explain_body(settings: JudgeSettings, messages: Messages, score: int) -> dict[str, Any]:
     """The chat completion that justifies a score which was given without a justification."""
     form, dialect = settings.prompt.format, settings.dialect
     goes_on = dialect.goes_on and not dialect.as_json
     begun = form.explanation_prefix(score) if goes_on else ""
     pieces = form.explanation_pieces(score, begun=goes_on)
-    body = _request(settings, messages, settings.max_tokens, pieces, begun)
+    return _without_logprobs(_request(settings, messages, settings.max_tokens, pieces, begun))
+
+
+def _without_logprobs(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if "logprobs" not in name}
 
 
@@ -110,6 +148,11 @@ def read_explanation(
     if verdict.failed:
         return replace(scored, raw_reply=whole, reason=f"no justification: {verdict.reason}")
     return replace(verdict, status=Status.OK, scores=scored.scores)
+
+
+def cost_of(reply: Reply) -> Verdict:
+    """What a reply cost that holds no score."""
+    return _outcome(reply, Status.OK, reply.text)
 
 
 def _outcome(reply: Reply, status: Status, raw_reply: str) -> Verdict:

@@ -9,11 +9,19 @@ import time
 from dataclasses import replace
 
 from llm_client.caller import Caller, CallFailed
-from mlflow_tracking.defence.manipulation import find_spans, leave_out
-from mlflow_tracking.judge.call import explain_body, read_explanation, read_verdict, request_body
+from mlflow_tracking.judge.call import (
+    claim_body,
+    cost_of,
+    explain_body,
+    read_claim,
+    read_explanation,
+    read_verdict,
+    request_body,
+)
+from mlflow_tracking.judge.prompt import Counts
 from mlflow_tracking.judge.settings import JudgeSettings
-from mlflow_tracking.judge.verdict import Status, Verdict
-from mlflow_tracking.rows.item import Item
+from mlflow_tracking.judge.verdict import SUSPECT_POINTS, Score, Status, Verdict, mean_score
+from mlflow_tracking.rows.item import SCALE, Item
 
 Messages = list[dict[str, str]]
 
@@ -44,7 +52,7 @@ class Judge:
             fitted = await self._fit(item)
             if isinstance(fitted, Verdict):
                 return fitted
-            verdict = await self._judge_checked(fitted)
+            verdict = await self._judge_fitted(fitted)
         except CallFailed as failure:
             return _failed_call(failure)
         if fitted is item:
@@ -54,38 +62,78 @@ class Judge:
         reason = "; ".join(text for text in (cut, verdict.reason) if text)
         return replace(verdict, answer_truncated=True, judged_answer=shown, reason=reason)
 
-    async def _judge_checked(self, item: Item) -> Verdict:
-        """Judge; text that speaks to the judge is left out and can only lower the score."""
-        spans = find_spans(item.answer) if self.settings.check_manipulation else []
-        verdict = await self._call(item)
-        if not spans:
-            return verdict
-        texts = tuple(item.answer[start:end] for start, end in spans)
-        shown = leave_out(item.answer, spans)
+    async def _judge_fitted(self, item: Item) -> Verdict:
+        """The verdict on what the answer claims, as far as the prompt has that asked first."""
+        question, form = self.settings.claim_question(item), self.settings.claim
+        if question is None or form is None:
+            return await self._call(item)
+        reply = await self.caller.chat(claim_body(self.settings, question))
+        claim, found = read_claim(reply, self.settings, question)
         try:
-            clean = await self._call(replace(item, answer=shown))
-        except CallFailed as failure:  # the row stays flagged, and no score is left unchecked
-            clean = _failed_call(failure)
-        with_span = verdict.overall.value if verdict.overall else None
-        lower = clean if _value(clean) <= _value(verdict) or verdict.failed else verdict
-        return replace(
-            _sum_cost(lower, verdict, clean),
-            suspected_manipulation=texts,
-            score_with_span=with_span,
-            judged_answer=shown if lower is clean else "",
+            if found:
+                verdict = await self._judge_claim(item, replace(item, answer=claim), form.counts)
+            else:
+                verdict = await self._call(item)
+        except CallFailed as failure:
+            verdict = _failed_call(failure)
+        verdict = replace(verdict, claim=claim, claim_not_in_answer=not found)
+        return _sum_cost(verdict, cost_of(reply), verdict)
+
+    async def _judge_claim(self, whole: Item, claim: Item, counts: Counts) -> Verdict:
+        """The verdict on the claim and, where it could matter, the whole answer's score beside."""
+        first, other = (whole, claim) if counts == "answer" else (claim, whole)
+        verdict = await self._call(first)
+        verdict = replace(verdict, judged_answer="" if first is whole else claim.answer)
+        score = verdict.overall
+        if score is None:
+            return verdict
+        if counts == "claim" and score.finest >= SCALE[-1] - SUSPECT_POINTS:
+            return replace(verdict, claim_score=score)  # no answer could be suspected above it
+        try:
+            beside = await self._score(other)
+        except CallFailed as failure:
+            beside = _failed_call(failure)
+        of_claim: Score | None = score
+        of_answer = beside.overall
+        if counts == "answer":
+            of_claim, of_answer = of_answer, of_claim
+        verdict = replace(
+            _sum_cost(verdict, verdict, beside), claim_score=of_claim, answer_score=of_answer
         )
+        if beside.overall is None:
+            what = "claim" if counts == "answer" else "whole answer"
+            return replace(verdict, reason=f"the {what} was not scored: {beside.reason}")
+        if counts == "mean":
+            pairs = {name: (score, beside.scores[name]) for name, score in verdict.scores.items()}
+            return replace(verdict, scores={name: mean_score(*two) for name, two in pairs.items()})
+        if counts == "smaller" and beside.overall.finest < score.finest:
+            costs = _sum_cost(beside, verdict)  # which has both already
+            lower = replace(costs, claim_score=of_claim, answer_score=of_answer)
+            return await self._justify(whole, lower)
+        return verdict
 
     async def _call(self, item: Item) -> Verdict:
-        messages = self._messages(item)
-        reply = await self.caller.chat(request_body(self.settings, messages))
-        verdict = read_verdict(reply, self.settings, item.answer)
-        below = self.settings.explain_below
-        if below is None or verdict.overall is None or verdict.overall.value >= below:
+        """The verdict on one text, with a justification as far as it is asked for."""
+        if not self.settings.score_only:
+            reply = await self.caller.chat(request_body(self.settings, self._messages(item)))
+            return read_verdict(reply, self.settings, item.answer)
+        return await self._justify(item, await self._score(item))
+
+    async def _score(self, item: Item) -> Verdict:
+        """The scores of one text, in one token where the form allows it."""
+        asked = self.settings.for_probes()
+        reply = await self.caller.chat(request_body(asked, self._messages(item)))
+        return read_verdict(reply, asked, item.answer)
+
+    async def _justify(self, item: Item, verdict: Verdict) -> Verdict:
+        """The verdict with a justification, if it has none and one is wanted."""
+        below = self.settings.explain_below if self.settings.score_only else SCALE[-1] + 1
+        score = verdict.overall
+        if below is None or score is None or score.value >= below or verdict.justification:
             return verdict
+        body = explain_body(self.settings, self._messages(item), score.value)
         try:
-            more = await self.caller.chat(
-                explain_body(self.settings, messages, verdict.overall.value)
-            )
+            more = await self.caller.chat(body)
         except CallFailed as failure:  # the score stands without it
             reason = f"no justification: {failure}"
             return replace(_sum_cost(verdict, verdict, _failed_call(failure)), reason=reason)
@@ -161,11 +209,6 @@ def _failed_call(failure: CallFailed) -> Verdict:
     status = Status.TIMEOUT if failure.timed_out else Status.HTTP_ERROR
     now = round(time.time(), 3)
     return Verdict(status, str(failure), calls=1, attempts=failure.attempts, ended_at=now)
-
-
-def _value(verdict: Verdict) -> int:
-    """For comparing: a row without a verdict is below every score."""
-    return verdict.overall.value if verdict.overall else 0
 
 
 def _sum_cost(kept: Verdict, *calls: Verdict) -> Verdict:

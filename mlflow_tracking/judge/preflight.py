@@ -123,7 +123,7 @@ async def check_server(
             f"{canary.text[:30]!r}) and its like; the strict parser alone holds replies to the form"
         )
     settings, reply = await rehearse(client, replace(settings, dialect=dialect))
-    if probes and settings.for_probes() != settings:
+    if (probes or settings.claim) and settings.for_probes() != settings:
         probe, _ = await rehearse(client, settings.for_probes())
         settings = replace(settings, dialect=probe.dialect)
     if not (reply.tokens or canary.tokens):

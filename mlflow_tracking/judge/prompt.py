@@ -5,7 +5,8 @@
 
 A prompt file is text with the placeholders {question}, {answer} and, if it likes, {reference}.
 What stands before its first line `---` is the system message, unless a row's text goes there.
-It declares the form of the reply, see reply_form.py. For a row without a reference, the
+It declares the form of the reply, see reply_form.py. A line `Claim: [quotation of up to 8 words]`
+has the judge first quote what the answer claims, see ClaimForm. For a row without a reference, the
 paragraph with {reference} is left out, or only its line if the question or the answer stands in
 the same paragraph.
 """
@@ -13,15 +14,77 @@ the same paragraph.
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
+from llm_client.settings import ROOT
+from mlflow_tracking.defence.quotation import count_words
 from mlflow_tracking.defence.safe_text import TextSafety
 from mlflow_tracking.judge.reply_form import PromptError, ReplyForm, read_choice, read_form
 from mlflow_tracking.rows.item import Item
 
 # answer_a and answer_b are those of a prompt that compares two answers.
 _PLACEHOLDER = re.compile(r"\{(question|answer(?:_[ab])?|reference)\}")
+
+Counts = Literal["claim", "answer", "mean", "smaller"]
+
+_CLAIM_LINE = re.compile(
+    r"^[ \t]*(?P<label>[^\n:：\[\]{}]{1,60}?)[ \t]*[:：][ \t]*"
+    r"\[(?P<ask>[^\]\n;]*(?:quot|цитат)[^\]\n;]*)(?:;(?P<rule>[^\]\n]*))?\][ \t]*\n*",
+    re.M | re.I,
+)
+_RULES: Mapping[Counts, str] = {  # in the words of a prompt file, the first that fits
+    "mean": r"\bmean\b|average|средн",
+    "smaller": r"smaller|lower|\bmin|меньш|низш",
+    "answer": r"answer|ответ",
+    "claim": r"claim|утвержд|цитат|quot",
+}
+# Measured on graded answers (docs/manipulation.md): a quotation of eight words, or of twice as many
+# as the reference has, tells right from wrong better than the whole answer does. Where the
+# reference says more than one thing, no quotation holds what an answer says of them all.
+_LONGEST_REFERENCE = 12  # words
+
+
+@dataclass(frozen=True)
+class ClaimForm:
+    """What a line `Claim: [quotation of up to 8 words; the smaller score counts]` declares.
+
+    What counts is the score of the claim (also if nothing is said), of the whole answer, their mean
+    or the smaller one.
+    """
+
+    label: str
+    words: int  # of a quotation for a short reference, or for none
+    counts: Counts
+
+    def words_for(self, reference: str) -> int:
+        """Words of a quotation at most; 0 for a reference that no quotation can match."""
+        words = count_words(reference)
+        return max(self.words, 2 * words) if words <= _LONGEST_REFERENCE else 0
+
+    @cached_property
+    def question(self) -> str:
+        """The judge's first question, with the placeholders {question}, {answer} and {words}."""
+        language = "ru" if re.search(r"[а-яё]", self.label, re.I) else "en"
+        path = ROOT / f"mlflow_tracking/prompts/claim/question_{language}.txt"
+        return path.read_text(encoding="utf-8").strip()
+
+    def ask(self, item: Item, safety: TextSafety, words: int) -> "ClaimQuestion":
+        """What the judge is asked first about a row; it is not shown the reference."""
+        safe = {name: safety.neutralise(text) for name, text in item.texts.items()}
+        filled = _fill(self.question.replace("{words}", str(words)), {**safe, "reference": ""})
+        return ClaimQuestion([{"role": "user", "content": filled}], safe["answer"], words)
+
+
+@dataclass(frozen=True)
+class ClaimQuestion:
+    """The question what an answer claims, for one row."""
+
+    messages: list[dict[str, str]]
+    answer: str  # as the judge is shown it
+    words: int  # of a quotation at most
 
 
 @dataclass(frozen=True)
@@ -34,13 +97,7 @@ class JudgePrompt:
     system: str  # '' for a file without a line `---`
     user: str
     format: ReplyForm
-
-    def without_reminder(self) -> "JudgePrompt":
-        """The prompt without what stands after the answer, to measure what that does."""
-        head, _, tail = self.user.partition("{answer}")
-        user = head + "{answer}" + tail.partition("\n\n")[0]
-        # Another prompt than the file's: verdicts on it are kept apart.
-        return replace(self, user=user, sha256=hashlib.sha256(user.encode()).hexdigest())
+    claim: ClaimForm | None = None
 
     @property
     def uses_reference(self) -> bool:
@@ -79,10 +136,28 @@ def _load(path: Path, needs: Sequence[str], read: Callable[[Path, str], ReplyFor
     for name in needs:
         if f"{{{name}}}" not in text:
             raise PromptError(f"{path}: has no placeholder {{{name}}}; the row's {name} goes there")
-    head, fence, tail = _split(text)
-    system, user = (head, tail) if fence else ("", text.strip())
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return JudgePrompt(path, text, digest, system, user, read(path, text))
+    claim, said = _read_claim(path, text)
+    head, fence, tail = _split(said)
+    system, user = (head, tail) if fence else ("", said.strip())
+    digest = hashlib.sha256((text + (claim.question if claim else "")).encode()).hexdigest()
+    return JudgePrompt(path, text, digest, system, user, read(path, said), claim)
+
+
+def _read_claim(path: Path, text: str) -> tuple[ClaimForm | None, str]:
+    """The claim that a file declares, and the file without that line; raises PromptError."""
+    match = _CLAIM_LINE.search(text)
+    if match is None:
+        return None, text
+    words, rule = re.search(r"\d+", match["ask"]), match["rule"] or "the claim"
+    counts = next((name for name, said in _RULES.items() if re.search(said, rule, re.I)), None)
+    if words is None or not 1 <= int(words[0]) <= 100 or counts is None:
+        line = text.count("\n", 0, match.start()) + 1
+        raise PromptError(
+            f"{path}:{line}: '{match[0].strip()}': write [quotation of up to 8 words] or, to say "
+            "what counts, [quotation of up to 8 words; the claim] (answer, mean, smaller)"
+        )
+    claim = ClaimForm(match["label"].strip("*_# \t"), int(words[0]), counts)
+    return claim, text[: match.start()] + text[match.end() :]
 
 
 def check_score_only(prompt: JudgePrompt) -> None:

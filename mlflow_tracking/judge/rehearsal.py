@@ -13,7 +13,7 @@ from llm_client.caller import CallFailed
 from llm_client.judge_client import JudgeClient
 from llm_client.reply import Reply
 from llm_client.settings import UserMistake
-from mlflow_tracking.judge.call import explain_body, read_verdict, request_body
+from mlflow_tracking.judge.call import claim_body, explain_body, read_verdict, request_body
 from mlflow_tracking.judge.dialect import Dialect, next_constraint
 from mlflow_tracking.judge.judge import is_too_long
 from mlflow_tracking.judge.reply_form import Piece
@@ -93,6 +93,11 @@ async def rehearse(client: JudgeClient, settings: JudgeSettings) -> tuple[JudgeS
         raise PreflightError(
             f"{client.base_url}: --explain-below: this server neither goes on with a reply nor can "
             "be held to its score; leave it out"
+        )
+    if question := settings.claim_question(_EXAMPLE):
+        asking = settings
+        dialect, _ = await _ask(
+            client, dialect, lambda now: claim_body(replace(asking, dialect=now), question)
         )
     if settings.explain_below:
         score = verdict.overall.value if verdict.overall else settings.explain_below - 1

@@ -200,16 +200,18 @@ class Piece:
     literal: str = ""
     choices: tuple[str, ...] = ()
     one_sentence: bool = False
+    passages: tuple[str, ...] = ()  # words and gaps of a text, of which it quotes a run
+    words: int = 0  # of such a run at most
 
 
 def regex_of(pieces: Sequence[Piece]) -> str:
     """What the pieces allow as a regular expression, for vLLM's `structured_outputs` and SGLang."""
-    return "".join(_parts(pieces, _escape, lambda one: _choices(one, "|", str), _SENTENCE))
+    return "".join(_parts(pieces, _escape, lambda one: _choices(one, "|", str), _SENTENCE, ""))
 
 
 def gbnf_of(pieces: Sequence[Piece]) -> str:
     """The same as llama.cpp's grammar (GBNF), which xgrammar reads as EBNF, too."""
-    parts = _parts(pieces, _quoted, lambda one: _choices(one, " | ", _quoted), _SENTENCE_GBNF)
+    parts = _parts(pieces, _quoted, lambda one: _choices(one, " | ", _quoted), _SENTENCE_GBNF, " ")
     return "root ::= " + " ".join(parts)
 
 
@@ -218,14 +220,32 @@ def _parts(
     literal: Callable[[str], str],
     choices: Callable[[Sequence[str]], str],
     sentence: str,
+    then: str,
 ) -> Iterator[str]:
     for piece in pieces:
         if piece.literal:
             yield literal(piece.literal)
+        elif piece.passages:
+            yield _passages(piece, literal, then)
         elif piece.choices:
             yield choices(piece.choices)
         else:
             yield sentence if piece.one_sentence else rf"[^\n]{{1,{JUSTIFICATION_CHARS}}}"
+
+
+def _passages(piece: Piece, literal: Callable[[str], str], then: str) -> str:
+    """Any run of the words, with the gaps between them; `then` stands between two parts."""
+    words, gaps = piece.passages[::2], ("", *piece.passages[1::2])
+
+    def from_word(start: int) -> str:
+        text = ""
+        for place in reversed(range(start, min(start + piece.words, len(words)))):
+            gap = gaps[place] if place > start else ""
+            text = literal(gap + words[place]) + (f"{then}({text})?" if text else "")
+        return text
+
+    bar = f"{then}|{then}"
+    return f"({bar.join(from_word(start) for start in range(len(words)))})"
 
 
 def json_schema_of(pieces: Sequence[Piece]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from mlflow_tracking.defence.safe_text import ControlTokens, TextSafety, delimiters_around
 from mlflow_tracking.judge.dialect import Dialect
-from mlflow_tracking.judge.prompt import JudgePrompt
+from mlflow_tracking.judge.prompt import ClaimForm, ClaimQuestion, JudgePrompt
 from mlflow_tracking.rows.item import Item
 
 
@@ -31,7 +31,7 @@ class JudgeSettings:
     on_too_long: Literal["fail", "truncate"] = "fail"
     control_tokens: ControlTokens | None = field(default=ControlTokens())  # None: let them in
     guard_delimiters: bool = True
-    check_manipulation: bool = True
+    ask_claim: bool = True  # where the prompt declares one; False: score whole answers
     score_only: bool = False  # one token a row, no justification
     explain_below: int | None = None  # with score_only: justify the scores below this one
     salt: str = ""  # keeps verdicts apart, so that a row can be judged again on purpose
@@ -40,6 +40,11 @@ class JudgeSettings:
     def constrained(self) -> bool:
         """Whether the server holds the reply to the prompt's form."""
         return bool(self.dialect.constraint)
+
+    @property
+    def claim(self) -> ClaimForm | None:
+        """What the judge is asked first, if anything."""
+        return self.prompt.claim if self.ask_claim else None
 
     @property
     def reply_tokens(self) -> int:
@@ -59,6 +64,14 @@ class JudgeSettings:
         """The chat messages that the judge is sent for `item`."""
         return self.prompt.render(item, self._safety)
 
+    def claim_question(self, item: Item) -> ClaimQuestion | None:
+        """What the judge is asked first about `item`; None: its whole answer is scored at once."""
+        if self.claim is None:
+            return None
+        words = self.claim.words_for(item.reference if self.prompt.uses_reference else "")
+        safety = self._safety_of(self.claim.question)
+        return self.claim.ask(item, safety, words) if words else None
+
     def key(self, item: Item) -> str:
         """What a verdict on `item` is kept under: the row and everything that could change it."""
         texts = item.texts
@@ -69,7 +82,10 @@ class JudgeSettings:
 
     @cached_property
     def _safety(self) -> TextSafety:
-        delimiters = delimiters_around(self.prompt.user) if self.guard_delimiters else None
+        return self._safety_of(self.prompt.user)
+
+    def _safety_of(self, template: str) -> TextSafety:
+        delimiters = delimiters_around(template) if self.guard_delimiters else None
         return TextSafety(self.control_tokens, delimiters)
 
     @cached_property
@@ -87,7 +103,7 @@ class JudgeSettings:
             self.on_too_long,
             sorted(self.control_tokens.literals) if self.control_tokens else None,
             self.guard_delimiters,
-            self.check_manipulation,
+            self.ask_claim,
             self.score_only,
             self.explain_below,
             self.salt,

@@ -15,6 +15,10 @@ from llm_client.reply import TokenLogprobs
 from mlflow_tracking.rows.item import SCALE
 
 CUT_MARK = " […]"  # ends a justification that is not whole
+# Of 100 attacked answers a quarter differ by more, of honest wrong ones at most 15 %, of right ones
+# none; more than one point apart is half of the honest wrong ones (docs/manipulation.md).
+SUSPECT_POINTS = 2.0
+_SCORES_BESIDE = ("claim_score", "answer_score")
 
 
 class Status(StrEnum):
@@ -47,11 +51,29 @@ class Score:
         return sum(s * p for s, p in zip(SCALE, self.probabilities, strict=True))
 
     @property
+    def finest(self) -> float:
+        """The expected score, or the whole one where there is none."""
+        return self.value if self.expected is None else self.expected
+
+    @property
     def entropy(self) -> float | None:
         """The distribution's entropy in bits: 0 (sure) to 2.32 (no idea)."""
         if self.probabilities is None:
             return None
         return -sum(p * math.log2(p) for p in self.probabilities if p > 0) + 0.0
+
+
+def mean_score(one: Score, other: Score) -> Score:
+    """The score between two: of a middle that is no score, the one nearer to what both expect."""
+    if one.probabilities is None or other.probabilities is None:
+        return Score((one.value + other.value) // 2)
+    both = zip(one.probabilities, other.probabilities, strict=True)
+    probabilities = tuple((a + b) / 2 for a, b in both)
+    expected = Score(one.value, probabilities).finest
+    middle = (one.value + other.value) / 2
+    given = [s for s, p in zip(SCALE, probabilities, strict=True) if p > 0]
+    value = min(given, key=lambda score: (abs(score - middle), abs(score - expected)))
+    return Score(value, probabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +94,11 @@ class Verdict:
     attempts: int = 0  # calls made, retries included
     ended_at: float = 0.0  # when the reply came, in seconds since 1970; 0: no call was made
     answer_truncated: bool = False  # --on-too-long truncate cut the answer's middle
-    suspected_manipulation: tuple[str, ...] = ()  # spans of the answer that speak to the judge
-    score_with_span: int | None = None  # what the row got with those spans left in
-    judged_answer: str = ""  # what the judge was shown where that is not the row's whole answer
+    judged_answer: str = ""  # what its reply is about where that is not the row's whole answer
+    claim: str = ""  # what the judge quoted of the answer, '' where it was not asked
+    claim_not_in_answer: bool = False  # it quoted what the answer does not say: nothing rests on it
+    claim_score: Score | None = None  # of the claim alone
+    answer_score: Score | None = None  # of the whole answer, where it was scored beside its claim
 
     @property
     def overall(self) -> Score | None:
@@ -86,14 +110,24 @@ class Verdict:
         """Whether the row has no score."""
         return not self.scores
 
+    @property
+    def disagreement(self) -> float | None:
+        """Points by which the whole answer's score is above its claim's; None without both."""
+        if self.claim_score is None or self.answer_score is None:
+            return None
+        return self.answer_score.finest - self.claim_score.finest
+
+    @property
+    def suspected_manipulation(self) -> bool:
+        """Whether the answer sounds much better than what it claims."""
+        return (self.disagreement or 0.0) > SUSPECT_POINTS
+
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON types; `from_json` reads it back."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        scores = self.scores.items()
-        values["scores"] = {
-            label: {"value": score.value, "probabilities": score.probabilities}
-            for label, score in scores
-        }
+        values["scores"] = {label: _score_json(score) for label, score in self.scores.items()}
+        for name in _SCORES_BESIDE:
+            values[name] = _score_json(values[name]) if values[name] else None
         return values
 
     @classmethod
@@ -108,9 +142,15 @@ class Verdict:
                 **data,
                 "status": status,
                 "scores": scores,
-                "suspected_manipulation": tuple(data["suspected_manipulation"]),
+                **{
+                    name: _read_score(data[name]) if data[name] else None for name in _SCORES_BESIDE
+                },
             }
         )
+
+
+def _score_json(score: Score) -> dict[str, Any]:
+    return {"value": score.value, "probabilities": score.probabilities}
 
 
 def _read_score(data: dict[str, Any]) -> Score:

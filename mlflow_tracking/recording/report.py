@@ -25,6 +25,7 @@ from mlflow_tracking.rows.item import Row
 SHOWN = 2000  # rows in the table of all rows
 CUT = 1500  # characters of a text
 _LISTED, _FAILED_LISTED = 10, 50  # rows in the short lists
+_DIFFER = 1.0  # points between claim and whole answer, from which on a row is listed
 
 Judged = Sequence[tuple[Row, Verdict | None]]
 
@@ -87,7 +88,8 @@ def _lists(rows: Judged, verdicts: Sequence[Verdict | None]) -> dict[str, Any]:
     unsure = sorted(
         (i for i in scored if _entropy(verdicts[i]) > 0), key=lambda i: -_entropy(verdicts[i])
     )
-    flagged = [i for i in order if (verdict := verdicts[i]) and verdict.suspected_manipulation]
+    differ = [i for i in order if abs(_disagreement(verdicts[i])) > _DIFFER]
+    differ.sort(key=lambda i: -_disagreement(verdicts[i]))
 
     def pick(indices: list[int], limit: int) -> dict[str, Any]:
         return {"total": len(indices), "rows": [rows[i] for i in indices[:limit]]}
@@ -96,13 +98,17 @@ def _lists(rows: Judged, verdicts: Sequence[Verdict | None]) -> dict[str, Any]:
         "lowest": pick(scored, _LISTED),
         "unsure": pick(unsure, _LISTED),
         "failed": pick(failed, _FAILED_LISTED),
-        "flagged": pick(flagged, _FAILED_LISTED),
+        "differ": pick(differ, _FAILED_LISTED),
     }
 
 
 def _entropy(verdict: Verdict | None) -> float:
     score = verdict.overall if verdict else None
     return (score.entropy if score else None) or 0.0
+
+
+def _disagreement(verdict: Verdict | None) -> float:
+    return (verdict.disagreement if verdict else None) or 0.0
 
 
 def _cut(text: str) -> str:

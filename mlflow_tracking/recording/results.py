@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_tracking.judge.prompt import JudgePrompt
-from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.judge.verdict import Score, Verdict
 from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataSet, Row
 
 RESULTS_TABLE = "judge_results.json"
@@ -72,8 +72,11 @@ def verdict_columns(verdict: Verdict) -> dict[str, Any]:
         "entropy_bits": _rounded(overall.entropy if overall else None),
         "status": str(verdict.status),
         "reason": verdict.reason,
-        "suspected_manipulation": " | ".join(verdict.suspected_manipulation),
-        "score_with_span": verdict.score_with_span,
+        "claim": verdict.claim,
+        "claim_not_in_answer": verdict.claim_not_in_answer,
+        "claim_score": _finest(verdict.claim_score),
+        "answer_score": _finest(verdict.answer_score),
+        "suspected_manipulation": verdict.suspected_manipulation,
         "prompt_tokens": verdict.prompt_tokens,
         "completion_tokens": verdict.completion_tokens,
         "latency_s": verdict.latency_s,
@@ -82,6 +85,10 @@ def verdict_columns(verdict: Verdict) -> dict[str, Any]:
     for label, score in others:
         columns[f"{label} (criterion)" if label in columns else label] = score.value
     return columns
+
+
+def _finest(score: Score | None) -> float | None:
+    return _rounded(score.finest if score else None)
 
 
 def _rounded(value: float | None) -> float | None:

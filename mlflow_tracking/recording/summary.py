@@ -78,7 +78,8 @@ def describe(
             lines.append(f"The mean would be {low:.2f} to {high:.2f} if they were all 1s or 5s.")
     if summary.flagged:
         lines.append(
-            f"**{summary.flagged} answers speak to the judge**; see `suspected_manipulation`."
+            f"**{summary.flagged} answers sound much better than what they claim**: "
+            "`suspected_manipulation`."
         )
     judge, prompt, data = (params.get(n, "?") for n in ("judge_model", "prompt_file", "data_file"))
     lines.append(f"Judge `{judge}`, prompt `{prompt}`, rows of `{data}`.")

@@ -42,7 +42,8 @@ class Totals:
             counts["rows_justification_cut"] += verdict.justification.endswith(CUT_MARK)
         if verdict is None:
             return
-        counts["rows_suspected_manipulation"] += bool(verdict.suspected_manipulation)
+        counts["rows_suspected_manipulation"] += verdict.suspected_manipulation
+        counts["rows_claim_not_in_answer"] += verdict.claim_not_in_answer
         for label, counted in self._scores.items():
             if label in verdict.scores:
                 counted[verdict.scores[label].value] += 1
@@ -71,7 +72,7 @@ class Totals:
         `judged` rows were judged by this process, in `judged_s` seconds.
         """
         names = ("total", "scored", "failed", NOT_JUDGED, *FAILURES)
-        names = (*names, "justification_cut", "suspected_manipulation")
+        names = (*names, "justification_cut", "suspected_manipulation", "claim_not_in_answer")
         costs = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "retries")
         found = {
             name: float(self._counts[name]) for name in (*(f"rows_{n}" for n in names), *costs)

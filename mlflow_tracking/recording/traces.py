@@ -39,11 +39,11 @@ from mlflow.tracing.constant import (
 )
 
 from mlflow_tracking.custom_metrics import metric_name
-from mlflow_tracking.judge.call import explain_body, request_body
+from mlflow_tracking.judge.call import claim_body, explain_body, request_body
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Score, Verdict
 from mlflow_tracking.recording.results import storable
-from mlflow_tracking.rows.item import Row
+from mlflow_tracking.rows.item import Item, Row
 
 _PREVIEW_CHARS = 1000  # of a text in the list of traces; the spans have all of it
 _AT_ONCE = 50  # traces whose spans are written together
@@ -135,23 +135,40 @@ class _RowTrace:
 
     def _calls(self) -> Iterator[Span]:
         """The calls as they were sent: of several, one after the other."""
+        verdict, judge, whole = self.verdict, self.judge, self.row.item
+        question = judge.claim_question(whole)
+        if question and verdict.claim and not verdict.answer_truncated:
+            yield self._call("claim", claim_body(judge, question), verdict.claim, with_cost=False)
+        item = replace(whole, answer=verdict.judged_answer or whole.answer)
+        yield from self._judgement(item)
+        if verdict.claim_score and verdict.answer_score and not verdict.answer_truncated:
+            about_claim = bool(verdict.judged_answer)
+            beside = verdict.answer_score if about_claim else verdict.claim_score
+            other = whole if about_claim else replace(whole, answer=verdict.claim)
+            name = "the whole answer" if about_claim else "the claim alone"
+            asked = judge.for_probes()
+            said = judge.prompt.format.score_text(beside.value)
+            request = request_body(asked, asked.messages(other))
+            yield self._call(name, request, said, with_cost=False)
+
+    def _judgement(self, item: Item) -> Iterator[Span]:
+        """What `raw_reply` answers, and a justification that was asked for afterwards."""
         verdict, judge = self.verdict, self.judge
-        item = replace(self.row.item, answer=verdict.judged_answer or self.row.item.answer)
         messages = judge.messages(item)
         score, request = verdict.overall, request_body(judge, messages)
         if not (judge.explain_below and score and score.value < judge.explain_below):
-            yield self._call("judge", request, self._reply(verdict.raw_reply))
+            yield self._call("judge", request, verdict.raw_reply)
             return
         form = judge.prompt.format
         said = form.score_prefix + form.score_text(score.value)
         explain = explain_body(judge, messages, score.value)
         reply = verdict.raw_reply if verdict.raw_reply != said else ""
-        yield self._call("judge", request, self._reply(said))
-        yield self._call("justification", explain, self._reply(reply), with_cost=False)
+        yield self._call("judge", request, said)
+        yield self._call("justification", explain, reply, with_cost=False)
 
-    def _call(self, name: str, request: object, reply: object, with_cost: bool = True) -> Span:
+    def _call(self, name: str, request: object, said: str, with_cost: bool = True) -> Span:
         cost = self._cost() if with_cost else {}  # of all calls together, which MLflow adds up
-        kind = SpanType.CHAT_MODEL
+        kind, reply = SpanType.CHAT_MODEL, self._reply(said)
         return self._span(secrets.token_hex(8), name, kind, request, reply, self._root_id, **cost)
 
     def _reply(self, text: str) -> dict[str, Any]:
@@ -247,7 +264,12 @@ def _metadata(verdict: Verdict, score: Score | None, run_id: str) -> dict[str, s
     if score and score.expected is not None and score.entropy is not None:
         values["expected_score"] = f"{score.expected:.3f}"
         values["entropy_bits"] = f"{score.entropy:.3f}"
+    values["claim"] = verdict.claim
+    for name in ("claim_score", "answer_score"):
+        beside: Score | None = getattr(verdict, name)
+        values[name] = f"{beside.finest:.3f}" if beside else ""
+    if verdict.claim_not_in_answer:
+        values["claim_not_in_answer"] = "true"
     if verdict.suspected_manipulation:
-        values["suspected_manipulation"] = " | ".join(verdict.suspected_manipulation)
-        values["score_with_span"] = verdict.score_with_span or "none"
+        values["suspected_manipulation"] = "true"
     return {name: storable(str(value))[:_PREVIEW_CHARS] for name, value in values.items() if value}

@@ -90,8 +90,8 @@ def find_outcome(plan: ValidationPlan, verdicts: Verdicts) -> Outcome:
     if plan.injection:
         attacks = measure_injection(verdicts, seed)
         found.tables.append(injection_table(attacks))
-        found.shifts += attacks
-        found.evidence = replace(found.evidence, injection=attacks[0].by.finer)
+        found.shifts.append(attacks)
+        found.evidence = replace(found.evidence, injection=attacks.by.finer)
     return Outcome(tuple(name_biases(found.evidence)), trust(_to_be_used(found)), found)
 
 
