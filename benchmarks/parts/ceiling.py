@@ -20,7 +20,7 @@ from mlflow_tracking.rows.item import Item
 
 
 def request_bodies(items: Sequence[Item], settings: JudgeSettings) -> list[dict[str, Any]]:
-    """What our judge sends for these rows; a second call, of a row that speaks to it, left out."""
+    """What our judge sends for these rows where it is not asked first what they claim."""
     return [request_body(settings, settings.messages(item)) for item in items]
 
 

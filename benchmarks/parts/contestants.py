@@ -47,7 +47,8 @@ class _LongReplies:
         self.count_tokens = caller.count_tokens
 
     async def chat(self, body: Mapping[str, Any]) -> Reply:
-        least = {"min_tokens": LONG_REPLY} if body["max_tokens"] > 1 else {}
+        scored = body["max_tokens"] > 1 and "logprobs" in body  # a claim stays as short as it is
+        least = {"min_tokens": LONG_REPLY} if scored else {}
         return await self._caller.chat({**body, **least})
 
 
@@ -69,14 +70,15 @@ class Bench:
     ceiling_at_once: int
     long_replies: bool = False  # of ours
 
-    def settings(self, score_only: bool) -> JudgeSettings:
+    def settings(self, score_only: bool, ask_claim: bool = False) -> JudgeSettings:
         """Our judge's."""
-        return replace(self.experiment.judge.settings, score_only=score_only)
+        judge = self.experiment.judge.settings
+        return replace(judge, score_only=score_only, ask_claim=ask_claim)
 
-    def connection(self, name: str, score_only: bool) -> JudgeConnection:
+    def connection(self, name: str, score_only: bool, ask_claim: bool = False) -> JudgeConnection:
         """Our judge as run_experiment.py sets it up, with a journal of its own."""
         made = self.experiment.connection(Journal(self.folder / f"{name}.jsonl", {}))
-        made = replace(made, settings=self.settings(score_only))
+        made = replace(made, settings=self.settings(score_only, ask_claim))
         return _LongConnection(**vars(made)) if self.long_replies else made
 
 
@@ -84,9 +86,15 @@ class Bench:
 Contestant = Callable[[Bench, Sequence[Item], str], Tally]
 
 
-def ours(bench: Bench, items: Sequence[Item], name: str, score_only: bool = False) -> Tally:
-    """`evaluate_with_llm_judge`, as `--score-only` calls it or with a justification."""
-    judge = bench.connection(name, score_only)
+def ours(
+    bench: Bench,
+    items: Sequence[Item],
+    name: str,
+    score_only: bool = False,
+    ask_claim: bool = True,
+) -> Tally:
+    """`evaluate_with_llm_judge`, as `--score-only` and `--no-claim` call it or by default."""
+    judge = bench.connection(name, score_only, ask_claim)
     started = time.monotonic()
     verdicts = evaluate_with_llm_judge(
         [item.answer for item in items],
@@ -122,7 +130,7 @@ def stock(bench: Bench, items: Sequence[Item], name: str, workers: int | None = 
 
 
 def ceiling(bench: Bench, items: Sequence[Item], name: str, score_only: bool = False) -> Tally:
-    """A bare loop that sends what `ours` sends."""
+    """A bare loop that sends what `ours` sends with `--no-claim`: no request follows a reply."""
     judge = bench.connection(name, score_only)
     judge.journal.close()
     return send_all(items, judge, bench.ceiling_at_once)
@@ -133,7 +141,9 @@ _OWN_WORKERS = inspect.signature(make_genai_metric).parameters["max_workers"].de
 
 CONTESTANTS: dict[str, Contestant] = {
     "ours": ours,
+    "ours-no-claim": partial(ours, ask_claim=False),
     f"ours{SCORE_ONLY}": partial(ours, score_only=True),
+    f"ours-no-claim{SCORE_ONLY}": partial(ours, score_only=True, ask_claim=False),
     "stock": stock,
     "stock-10": partial(stock, workers=_OWN_WORKERS),
     "ceiling": ceiling,

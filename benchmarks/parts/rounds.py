@@ -93,8 +93,9 @@ def _run(bench: Bench, name: str, items: Sequence[Item], label: str) -> Tally:
 def _shared_tokens(
     bench: Bench, name: str, pages: ServerPages, items: Sequence[Item]
 ) -> int | None:
-    """What all rows' prompts begin with, times the rows; None where the prompt is not ours."""
-    if name.startswith("stock"):
+    """What all rows' prompts begin with, times the rows; None where a row has other prompts, too."""
+    claim = bench.experiment.judge.settings.claim and name in ("ours", f"ours{SCORE_ONLY}")
+    if name.startswith("stock") or claim:
         return None
     settings = bench.settings(name.endswith(SCORE_ONLY))
     prompts = [body["messages"] for body in request_bodies(items[:_SHARED_SAMPLE], settings)]

@@ -45,8 +45,9 @@ Messages = Sequence[dict[str, str]]
 _TOP_LOGPROBS_CONSTRAINED, _TOP_LOGPROBS_FREE = 5, 20
 _LABEL_TOKENS = 24  # for a label and its score, or an object with both
 _WORD_TOKENS = 8  # of a word, more than Qwen's tokenizer needs for any but the longest Russian ones
-# A quotation from a longer answer is checked and not enforced: the grammar grows with the answer.
-_PASSAGE_WORDS = 600
+# A quotation from a longer answer is checked and not enforced: a grammar of so many words (those of
+# the answer times those of a quotation) takes vLLM half a second to compile, a longer one more.
+_GRAMMAR_WORDS = 4000
 
 
 def request_body(settings: JudgeSettings, messages: Messages) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def claim_body(settings: JudgeSettings, question: ClaimQuestion) -> dict[str, An
     """The chat completion that quotes what an answer claims; the reply can be nothing else."""
     assert settings.claim is not None, "the prompt declares a claim"
     parts = quotable(question.answer)
-    known = parts if len(parts) < 2 * _PASSAGE_WORDS else ()
+    known = parts if len(parts) * question.words <= 2 * _GRAMMAR_WORDS else ()
     label = settings.claim.label
     piece = Piece(name=label, passages=tuple(known), words=question.words)
     tokens = _WORD_TOKENS * question.words + _LABEL_TOKENS

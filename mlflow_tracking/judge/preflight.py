@@ -124,7 +124,7 @@ async def check_server(
         )
     settings, reply = await rehearse(client, replace(settings, dialect=dialect))
     if (probes or settings.claim) and settings.for_probes() != settings:
-        probe, _ = await rehearse(client, settings.for_probes())
+        probe, _ = await rehearse(client, replace(settings.for_probes(), ask_claim=False))
         settings = replace(settings, dialect=probe.dialect)
     if not (reply.tokens or canary.tokens):
         warnings.append(
