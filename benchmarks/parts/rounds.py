@@ -93,7 +93,7 @@ def _run(bench: Bench, name: str, items: Sequence[Item], label: str) -> Tally:
 def _shared_tokens(
     bench: Bench, name: str, pages: ServerPages, items: Sequence[Item]
 ) -> int | None:
-    """What all rows' prompts begin with, times the rows; None where a row has other prompts, too."""
+    """What all rows' prompts begin with, times the rows; None where a row has others, too."""
     claim = bench.experiment.judge.settings.claim and name in ("ours", f"ours{SCORE_ONLY}")
     if name.startswith("stock") or claim:
         return None

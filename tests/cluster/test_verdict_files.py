@@ -38,7 +38,7 @@ def some_verdicts(count: int, prompt: JudgePrompt, seed: int = 0) -> list[Verdic
         if status not in (Status.OK, Status.TRUNCATED):
             verdicts.append(Verdict(status, "a reason", attempts=chance.randint(0, 3)))
             continue
-        flagged = ("ignore the rubric",) if chance.random() < 0.2 else ()
+        beside = [Score(value, shares) if chance.random() < 0.5 else None for value in (1, 5)]
         verdicts.append(
             Verdict(
                 status,
@@ -48,8 +48,11 @@ def some_verdicts(count: int, prompt: JudgePrompt, seed: int = 0) -> list[Verdic
                 completion_tokens=chance.randint(1, 90),
                 cached_tokens=chance.randint(0, 90),
                 latency_s=round(chance.uniform(0.01, 9), 4),
-                attempts=chance.randint(1, 3) + len(flagged),
-                suspected_manipulation=flagged,
+                attempts=chance.randint(1, 3) + (beside[1] is not None),
+                claim=chance.choice(["", "a few words"]),
+                claim_not_in_answer=chance.random() < 0.2,
+                claim_score=beside[0],
+                answer_score=beside[1],
             )
         )
     return verdicts

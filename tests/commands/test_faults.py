@@ -32,6 +32,7 @@ from tests.support.experiment_process import (
 )
 from tests.support.judge_stub import Call, JudgeStub, serving, true_score
 
+ANSWER = "It is item-1, of course."
 FAILURES = ("unparsable", "truncated", "too_long", "http_error", "timeout", "empty_input")
 
 
@@ -121,6 +122,7 @@ def test_two_thousand_rows_through_every_fault(workspace: Workspace, stub: Judge
     """'Done when' 1 of the judge's issue."""
     data = write_csv(workspace.folder / "rows.csv", rows_with_planted_verdicts())
     flags = ("--data", str(data), "--concurrency", "64", "--timeout", "1.5", "--retries", "1")
+    flags += ("--no-claim",)
     stub.faults = mixed_fault
     done = workspace.run(*flags, base_url=stub.base_url)
     assert done.code == 1, done.err
@@ -151,8 +153,7 @@ def test_two_thousand_rows_through_every_fault(workspace: Workspace, stub: Judge
     assert resumed.code == 0, resumed.err
     asked = stub.calls_by_row()
     assert set(asked) == failed, "a row that had a verdict was judged again, or one was left out"
-    # two calls for an answer that speaks to the judge: with what it says, and without
-    assert all(n == (2 if number_of(row) % 40 == 6 else 1) for row, n in asked.items())
+    assert set(asked.values()) == {1}
     [run] = workspace.runs()
     assert_honest(run, ROWS)
     assert counts(run)["scored"] == ROWS
@@ -169,7 +170,7 @@ def test_a_quoted_verdict_is_no_verdict_where_the_constraint_is_ignored(
     stub.faults = lambda call: "quoted" if call.row.startswith("item-") else ""
     rows = [row for row in rows_with_planted_verdicts()[:100] if "Оценка" in row["predictions"]]
     data = write_csv(workspace.folder / "rows.csv", rows)
-    flags = ("--data", str(data), "--no-manipulation-check")
+    flags = ("--data", str(data), "--no-claim")
     done = call(workspace, capfd, *flags, base_url=stub.base_url)
     assert done.code == 1
     assert_honest(workspace.last_run(), len(rows))
@@ -234,7 +235,7 @@ def start_slowly(workspace: Workspace, stub: JudgeStub, **options: Any) -> subpr
     """The real command on 300 rows that take some seconds, in the middle of judging."""
     data = write_csv(workspace.folder / "rows.csv", numbered_rows(300))
     stub.latency_s = 0.1
-    flags = ("--data", str(data), "--concurrency", "8")
+    flags = ("--data", str(data), "--concurrency", "8", "--no-claim")
     process = workspace.start(*flags, base_url=stub.base_url, **options)
     try:
         stub.wait_for_calls(60)
@@ -296,6 +297,46 @@ def test_a_stopped_run_records_what_it_has_and_says_how_to_go_on(
     assert sum(stub.calls_by_row().values()) == 300 - journaled
 
 
+def test_a_run_stopped_between_claims_and_their_scores_asks_for_no_settled_row_again(
+    workspace: Workspace, stub: JudgeStub
+) -> None:
+    data = write_csv(workspace.folder / "rows.csv", numbered_rows(20))
+    flags = ("--data", str(data), "--concurrency", "4")
+    settled = {f"item-{n}" for n in range(10)}
+
+    def hang_at_a_score(call: Call) -> str:
+        open_row = call.row.startswith("item-") and call.row not in settled
+        return "hang" if open_row and not call.asks_claim else ""
+
+    stub.faults = hang_at_a_score
+    process = workspace.start(*flags, base_url=stub.base_url)
+    until = time.monotonic() + 60
+    while sum(hang_at_a_score(call) == "hang" for call in stub.calls) < 4:
+        assert time.monotonic() < until, "no row waits for its score"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    done = finish(process)
+    assert done.code == 1
+    run = workspace.last_run()
+    assert run.status == "KILLED"
+    assert_honest(run, 20)
+    table = run.table("judge_results.json")
+    assert {f"item-{row['row'] - 1}" for row in table if row["status"] == "ok"} == settled
+    assert all(row["claim"] for row in table[:10])
+
+    stub.forget()
+    stub.faults = lambda call: ""
+    resumed = workspace.resume(done)
+    assert resumed.code == 0, resumed.err
+    [run] = workspace.runs()
+    assert_honest(run, 20)
+    assert counts(run)["scored"] == 20
+    assert all(row["claim"] for row in run.table("judge_results.json"))
+    claims = Counter(call.row for call in stub.calls if call.asks_claim and "item-" in call.row)
+    assert claims == {f"item-{n}": 1 for n in range(10, 20)}
+    assert set(stub.calls_by_row()) == set(claims)
+
+
 def test_a_killed_run_is_gone_on_with(workspace: Workspace, stub: JudgeStub) -> None:
     process = start_slowly(workspace, stub)
     process.send_signal(signal.SIGKILL)
@@ -305,7 +346,7 @@ def test_a_killed_run_is_gone_on_with(workspace: Workspace, stub: JudgeStub) -> 
     journaled = len(workspace.journal(run.id))
     stub.forget()
     stub.latency_s = 0.0
-    flags = ("--data", str(workspace.folder / "rows.csv"), "--concurrency", "8")
+    flags = ("--data", str(workspace.folder / "rows.csv"), "--concurrency", "8", "--no-claim")
     resumed = workspace.run(*flags, "--resume", "last", base_url=stub.base_url)
     assert resumed.code == 0, resumed.err
     [run] = workspace.runs()
@@ -338,7 +379,7 @@ def test_a_server_that_stays_away_ends_the_run_with_what_was_judged(
     workspace: Workspace, stub: JudgeStub, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = write_csv(workspace.folder / "rows.csv", numbered_rows(200))
-    flags = ("--data", str(data), "--concurrency", "8", "--wait-for-server", "1")
+    flags = ("--data", str(data), "--concurrency", "8", "--wait-for-server", "1", "--no-claim")
     stub.latency_s = 0.05
     when_half_is_done(stub, 80, stub.stop)
     done = call(workspace, capfd, *flags, base_url=stub.base_url)
@@ -364,7 +405,7 @@ def test_a_server_that_is_restarted_in_the_middle_is_waited_for(
         stub.start()
 
     data = write_csv(workspace.folder / "rows.csv", numbered_rows(200))
-    flags = ("--data", str(data), "--concurrency", "8", "--retries", "1")
+    flags = ("--data", str(data), "--concurrency", "8", "--retries", "1", "--no-claim")
     stub.latency_s = 0.05
     when_half_is_done(stub, 80, restart)
     done = call(workspace, capfd, *flags, base_url=stub.base_url)
@@ -396,6 +437,48 @@ def test_a_run_in_which_every_row_fails_is_recorded_as_that(
     assert "none: not one of 5 rows has a verdict" in done.out
 
 
+CLAIM_FAULTS = {
+    # The fault, of which of a row's calls; calls asked; status, score; the reason; claim counted.
+    "no claim is told": ("http_400", 1, 1, "http_error", None, "HTTP 400", ""),
+    "the claim has no score": ("http_400", 2, 2, "http_error", None, "HTTP 400", ANSWER),
+    "its score has another form": ("prose", 2, 2, "unparsable", None, "no line starts", ANSWER),
+    "the whole answer has no score": (
+        *("http_400", 3, 3, "ok", 2),
+        *("the whole answer was not scored: HTTP 400", ANSWER),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "nth", "asked", "status", "score", "reason", "claim"),
+    CLAIM_FAULTS.values(),
+    ids=CLAIM_FAULTS,
+)
+def test_a_call_of_several_that_fails_is_told_with_what_the_others_said(
+    workspace: Workspace,
+    stub: JudgeStub,
+    capfd: pytest.CaptureFixture[str],
+    fault: str,
+    nth: int,
+    asked: int,
+    status: str,
+    score: int | None,
+    reason: str,
+    claim: str,
+) -> None:
+    data = write_csv(workspace.folder / "rows.csv", numbered_rows(2)[1:])
+    stub.faults = lambda call: fault if (call.row, call.nth) == ("item-1", nth) else ""
+    done = call(workspace, capfd, "--data", str(data), base_url=stub.base_url)
+    assert done.code == (0 if score else 1), done.err
+    assert stub.calls_by_row() == {"item-1": asked}
+    [row] = workspace.last_run().table("judge_results.json")
+    assert (row["status"], row["score"], row["claim"]) == (status, score, claim)
+    assert reason in row["reason"]
+    assert not row["claim_not_in_answer"]
+    assert row["answer_score"] is None
+    assert (row["claim_score"] is None) == (score is None)
+
+
 # ---------------------------------------------------------------- rows that need no call
 
 
@@ -405,7 +488,8 @@ def test_a_row_too_long_for_the_judge_is_told_without_asking_it(
     rows = numbered_rows(3)
     rows[1]["predictions"] += " word" * 9000
     data = write_csv(workspace.folder / "rows.csv", rows)
-    done = call(workspace, capfd, "--data", str(data), base_url=stub.base_url)
+    flags = ("--data", str(data), "--no-claim")
+    done = call(workspace, capfd, *flags, base_url=stub.base_url)
     assert done.code == 1
     assert stub.calls_by_row() == {"item-0": 1, "item-2": 1}
     row = workspace.last_run().table("judge_results.json")[1]
@@ -423,7 +507,7 @@ def test_a_row_too_long_is_cut_in_its_middle_if_that_is_asked_for(
     rows = numbered_rows(2)
     rows[1]["predictions"] = "item-1 begins" + " word" * 9000 + " and ends here"
     data = write_csv(workspace.folder / "rows.csv", rows)
-    flags = ("--data", str(data), "--on-too-long", "truncate")
+    flags = ("--data", str(data), "--on-too-long", "truncate", "--no-claim")
     done = call(workspace, capfd, *flags, base_url=stub.base_url)
     assert done.code == 0, done.err
     assert stub.calls_by_row() == {"item-0": 1, "item-1": 1}
@@ -458,7 +542,8 @@ def test_equal_rows_are_judged_once_and_the_first_not_twice(
 ) -> None:
     rows = numbered_rows(3) * 4
     data = write_csv(workspace.folder / "rows.csv", rows)
-    done = call(workspace, capfd, "--data", str(data), base_url=stub.base_url)
+    flags = ("--data", str(data), "--no-claim")
+    done = call(workspace, capfd, *flags, base_url=stub.base_url)
     assert done.code == 0
     assert stub.calls_by_row() == {"item-0": 1, "item-1": 1, "item-2": 1}
     assert_honest(workspace.last_run(), 12)
@@ -471,7 +556,8 @@ def test_an_empty_answer_or_question_is_told_without_asking_the_judge(
     rows = numbered_rows(4)
     rows[1]["predictions"], rows[2]["predictions"], rows[3]["inputs"] = "", " \t\n", ""
     data = write_csv(workspace.folder / "rows.csv", rows)
-    done = call(workspace, capfd, "--data", str(data), base_url=stub.base_url)
+    flags = ("--data", str(data), "--no-claim")
+    done = call(workspace, capfd, *flags, base_url=stub.base_url)
     assert done.code == 1
     assert stub.calls_by_row() == {"item-0": 1}
     run = workspace.last_run()
@@ -491,7 +577,7 @@ def test_two_runs_at_once_do_not_harm_each_other(tmp_path: Path, stub: JudgeStub
     workspace = Workspace(tmp_path, with_database=False)  # they make it, both at once
     data = write_csv(tmp_path / "rows.csv", numbered_rows(100))
     stub.latency_s = 0.02
-    flags = ("--data", str(data), "--concurrency", "8")
+    flags = ("--data", str(data), "--concurrency", "8", "--no-claim")
     processes = [workspace.start(*flags, base_url=stub.base_url) for _ in range(2)]
     for done in [finish(process) for process in processes]:
         assert done.code == 0, done.err
@@ -508,7 +594,7 @@ def test_of_two_resumes_of_one_run_the_second_is_refused(
     workspace: Workspace, stub: JudgeStub, capfd: pytest.CaptureFixture[str]
 ) -> None:
     process = start_slowly(workspace, stub)
-    flags = ("--data", str(workspace.folder / "rows.csv"), "--concurrency", "8")
+    flags = ("--data", str(workspace.folder / "rows.csv"), "--concurrency", "8", "--no-claim")
     second = call(workspace, capfd, *flags, "--resume", "last", base_url=stub.base_url)
     assert_refused(second, "another process is judging this run")
     assert process.poll() is None
@@ -532,12 +618,12 @@ class TestResume:
     def flags(
         self, workspace: Workspace, stub: JudgeStub, capfd: pytest.CaptureFixture[str]
     ) -> tuple[str, ...]:
-        """Of a run whose last row has no verdict."""
+        """Of a run whose second row has no verdict."""
         prompt = ROOT / "mlflow_tracking/prompts/judge_prompt_en.txt"
         (workspace.folder / "prompt.txt").write_text(prompt.read_text("utf-8"), "utf-8")
         data = write_csv(workspace.folder / "rows.csv", numbered_rows(3))
         flags = ("--data", str(data), "--prompt", str(workspace.folder / "prompt.txt"))
-        stub.faults = lambda call: "http_400" if call.row == "item-2" else ""
+        stub.faults = lambda call: "http_400" if call.row == "item-1" else ""
         assert call(workspace, capfd, *flags, base_url=stub.base_url).code == 1
         stub.faults = lambda call: ""
         stub.forget()
@@ -550,7 +636,8 @@ class TestResume:
         capfd: pytest.CaptureFixture[str],
         flags: tuple[str, ...],
     ) -> None:
-        for asked in ({"item-2": 1}, {}):
+        # What the answer claims, that it is worth a 2, and what the whole answer is worth.
+        for asked in ({"item-1": 3}, {}):
             stub.forget()
             done = call(workspace, capfd, *flags, "--resume", "last", base_url=stub.base_url)
             assert done.code == 0, done.err
@@ -591,7 +678,7 @@ class TestResume:
             (("--max-tokens", "100"), "max_tokens (was 256)"),
             (("--limit", "2"), "limit"),
             (("--seed", "7"), "seed"),
-            (("--no-manipulation-check",), "check_manipulation (was True)"),
+            (("--no-claim",), "claim (was claim counts)"),
             (("--on-too-long", "truncate"), "on_too_long"),
         ],
         ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -794,7 +881,7 @@ def test_a_full_disk_stops_the_run_and_what_was_judged_is_gone_on_with(
 ) -> None:
     (small_disk / "ballast").write_bytes(bytes(64 * 1024))
     data = write_csv(workspace.folder / "rows.csv", numbered_rows(300))
-    flags = ("--data", str(data), "--journal-dir", str(small_disk))
+    flags = ("--data", str(data), "--journal-dir", str(small_disk), "--no-claim")
     done = call(workspace, capfd, *flags, base_url=stub.base_url)
     assert done.code == 1, done.err
     assert any("No space left on device" in line for line in done.problems)

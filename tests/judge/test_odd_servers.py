@@ -131,6 +131,8 @@ def test_what_the_preflight_promises_is_what_a_row_gets(
         assert bool(verdict.scores) == (verdict.status in ("ok", "truncated"))
         assert "{" not in verdict.reason or "not JSON" in verdict.reason, "a raw dump"
         if verdict.overall:
+            assert verdict.claim.startswith("It is item-"), "each of them can quote"
+            assert not verdict.claim_not_in_answer
             assert verdict.overall.value == 4
             known = verdict.overall.expected is not None
             assert known == expected.expected_scores, verdict
@@ -145,7 +147,7 @@ def test_low_scores_are_explained_where_a_reply_is_not_gone_on_with(tmp_path: Pa
         found = asyncio.run(preflight(base_url, "", wanted, ROWS))
         verdicts = judged(base_url, found, tmp_path / "journal.jsonl")
     assert [v.justification for v in verdicts] == ["Ответ верен."] * 3
-    assert {verdict.calls for verdict in verdicts} == {2}
+    assert {verdict.calls for verdict in verdicts} == {3}, "the claim, its score, and why"
 
 
 @pytest.mark.parametrize("mode", ["vllm", "grammar", "json_schema", "no_continue", "unconstrained"])

@@ -5,6 +5,7 @@ python -m pytest tests/judge/test_preflight.py
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,15 @@ from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import Item
 from tests.support.experiment_process import Done, Workspace, call, numbered_rows, write_csv
-from tests.support.judge_stub import Call, JudgeStub, serving, true_score
+from tests.support.judge_stub import (
+    PREFLIGHT_CALLS,
+    PREFLIGHT_CALLS_WITH_CLAIM,
+    Call,
+    JudgeStub,
+    serving,
+    true_score,
+)
+from tests.support.whole_answers import whole_answer_prompt
 
 PROMPT = load_prompt(ROOT / "mlflow_tracking/prompts/judge_prompt_en.txt")
 ROWS = [Item("What is item-1?", "It is item-1."), Item("What is item-2?", "Two. " * 200)]
@@ -57,7 +66,34 @@ async def test_a_healthy_server_is_found_with_all_that_changes_a_score(stub: Jud
         assert words in text
     assert "(row 2)" in found.lines[-1]
     assert stub.tokenized == 1
-    assert len(stub.calls) == 2  # for the constraint, and as a row is asked about
+    assert len(stub.calls) == PREFLIGHT_CALLS_WITH_CLAIM
+    assert [call.body["max_tokens"] for call in stub.calls if not call.asks_claim] == [8, 256, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "tokens"),
+    [
+        ({}, [8, 256, "claim", 1]),
+        ({"score_only": True}, [8, 1, "claim"]),
+        ({"score_only": True, "explain_below": 3}, [8, 1, "claim", 256]),
+        ({"ask_claim": False}, [8, 256]),
+        ({"ask_claim": False, "score_only": True}, [8, 1]),
+    ],
+    ids=["whole replies", "score only", "explained", "no claim", "no claim, score only"],
+)
+async def test_each_kind_of_request_is_rehearsed_once(
+    stub: JudgeStub, changes: dict[str, Any], tokens: list[object]
+) -> None:
+    await preflight(stub.base_url, "", JudgeSettings("", PROMPT, **changes), ROWS)
+    asked = ["claim" if call.asks_claim else call.body["max_tokens"] for call in stub.calls]
+    assert asked == tokens
+
+
+async def test_a_prompt_without_a_claim_rehearses_none(stub: JudgeStub) -> None:
+    prompt = load_prompt(whole_answer_prompt("judge_prompt_en.txt"))
+    await preflight(stub.base_url, "", JudgeSettings("", prompt), ROWS)
+    assert len(stub.calls) == PREFLIGHT_CALLS
+    assert not any(call.asks_claim for call in stub.calls)
 
 
 async def test_the_model_can_be_named(stub: JudgeStub) -> None:
@@ -93,7 +129,7 @@ async def test_a_judge_that_thinks_first_is_noticed(stub: JudgeStub) -> None:
     assert "--max-tokens 2048" in warning
     assert "enable_thinking" in warning
     assert found.settings.constrained
-    assert [call.body["max_tokens"] for call in stub.calls] == [8, 2048, 256]
+    assert [call.body["max_tokens"] for call in stub.calls][:3] == [8, 2048, 256]
 
 
 async def test_a_base_model_without_a_chat_template_is_refused(stub: JudgeStub) -> None:
@@ -184,7 +220,7 @@ def test_check_prints_what_it_found_and_makes_nothing(tmp_path: Path, stub: Judg
     for words in (stub.base_url, "stub-judge", "8192 tokens", "longest row"):
         assert words in done.out
     assert list(tmp_path.iterdir()) == []
-    assert len(stub.calls) == 2
+    assert len(stub.calls) == PREFLIGHT_CALLS_WITH_CLAIM
 
 
 def test_check_of_a_server_that_cannot_judge(
@@ -219,7 +255,8 @@ def test_where_the_constraint_is_ignored_the_strict_parser_decides_and_the_run_s
     assert table[1]["status"] == "unparsable"
     rows = [call for call in stub.calls if call.row.startswith("item-")]
     assert all("structured_outputs" not in call.body for call in rows)
-    assert {call.body["top_logprobs"] for call in rows} == {20}
+    assert {call.body["top_logprobs"] for call in rows if not call.asks_claim} == {20}
+    assert all("top_logprobs" not in call.body for call in rows if call.asks_claim)
 
 
 def test_without_log_probabilities_there_is_no_expected_score(

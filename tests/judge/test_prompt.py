@@ -124,10 +124,20 @@ def test_a_shipped_prompt_declares_its_form(
     assert form.overall == scores[-1]
 
 
-def test_without_its_reminder_a_prompt_ends_with_the_answer(shipped: JudgePrompt) -> None:
-    bare = shipped.without_reminder()
-    assert bare.user.endswith("{answer}\n</answer>")
-    assert bare.system == shipped.system
+def test_a_shipped_prompt_reminds_the_judge_of_its_task_after_the_answer(
+    shipped: JudgePrompt,
+) -> None:
+    _, tag, reminder = shipped.user.rpartition("{answer}\n</answer>\n\n")
+    assert tag
+    assert reminder.strip()
+
+
+def test_a_judge_is_not_shown_the_line_that_declares_the_claim(shipped: JudgePrompt) -> None:
+    assert bool(shipped.claim) == ("criteria" not in shipped.path.name)
+    shown = "".join(one["content"] for one in shipped.render(Item("Q", "A", "R"), RAW))
+    assert "Claim" not in shown
+    assert "Утверждение" not in shown
+    assert shown[0] == "Т" or shown.startswith("You are")
 
 
 # --- properties of rendering ----------------------------------------------------------------

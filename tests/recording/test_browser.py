@@ -61,7 +61,7 @@ def seen(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     data = write_csv(folder / "rows.csv", [{**columns, **fields} for fields in ROWS])
     stub = JudgeStub(faults=lambda call: "prose" if call.row == FAILED else "")
     with serving(stub):
-        flags = ("--data", str(data), "--traces", "500", "--no-manipulation-check")
+        flags = ("--data", str(data), "--traces", "500", "--no-claim")
         done = workspace.run(*flags, base_url=stub.base_url)
     assert done.code == 1 and "could not be recorded" not in done.err, done.err
     run = workspace.last_run()

@@ -34,9 +34,8 @@ def scored(value: int, probabilities: tuple[float, ...] | None = None, **more: o
 
 TEXT = st.text(max_size=20)
 SHARES = st.one_of(st.none(), st.tuples(*[st.floats(0, 1)] * 5), st.just((0.1, 0.2, 0.3, 0.4, 0.0)))
-SCORES = st.dictionaries(
-    TEXT, st.builds(Score, st.sampled_from(SCALE), SHARES), min_size=1, max_size=6
-)
+ONE_SCORE = st.builds(Score, st.sampled_from(SCALE), SHARES)
+SCORES = st.dictionaries(TEXT, ONE_SCORE, min_size=1, max_size=6)
 COMMON = {
     "reason": TEXT,
     "raw_reply": TEXT,
@@ -49,9 +48,11 @@ COMMON = {
     "attempts": st.integers(0, 9),
     "ended_at": st.floats(0, 2e9),
     "answer_truncated": st.booleans(),
-    "suspected_manipulation": st.lists(TEXT, max_size=3).map(tuple),
-    "score_with_span": st.one_of(st.none(), st.sampled_from(SCALE)),
     "judged_answer": TEXT,
+    "claim": TEXT,
+    "claim_not_in_answer": st.booleans(),
+    "claim_score": st.one_of(st.none(), ONE_SCORE),
+    "answer_score": st.one_of(st.none(), ONE_SCORE),
 }
 WITH_SCORE = st.builds(
     Verdict,
@@ -123,7 +124,10 @@ def test_the_statuses_are_the_ones_that_are_promised() -> None:
         {"scores": {"Score": {"value": 5, "probabilities": [1.0]}}},
         {"status": "http_error"},
         {"status": "unparsable"},
-        {"suspected_manipulation": None},
+        {"claim_score": 5},
+        {"claim_score": {"value": 6, "probabilities": None}},
+        {"answer_score": {"value": 5, "probabilities": [1.0]}},
+        {"suspected_manipulation": True},
         {"a_field_of_another_version": 1},
     ],
     ids=lambda change: json.dumps(change)[:50],
@@ -134,7 +138,7 @@ def test_what_is_no_verdict_is_not_read_as_one(change: dict[str, object]) -> Non
         Verdict.from_json(data)
 
 
-@pytest.mark.parametrize("name", ["status", "scores", "suspected_manipulation"])
+@pytest.mark.parametrize("name", ["status", "scores", "claim_score", "answer_score"])
 def test_a_verdict_without_a_part_is_not_read(name: str) -> None:
     data = scored(5).to_json()
     del data[name]
@@ -179,7 +183,15 @@ def is_honest(metrics: dict[str, float]) -> bool:
 
 MIXED: list[Verdict | None] = [
     scored(5, SURE, prompt_tokens=100, completion_tokens=20, cached_tokens=50, latency_s=1.0),
-    scored(3, (0.0, 0.0, 0.5, 0.5, 0.0), prompt_tokens=10, completion_tokens=2, latency_s=3.0),
+    scored(
+        3,
+        (0.0, 0.0, 0.5, 0.5, 0.0),
+        claim="what it does not say",
+        claim_not_in_answer=True,
+        prompt_tokens=10,
+        completion_tokens=2,
+        latency_s=3.0,
+    ),
     Verdict(Status.UNPARSABLE, "prose", prompt_tokens=10, calls=1, attempts=1, latency_s=2.0),
     Verdict(Status.TRUNCATED, "cut", calls=1, attempts=1, latency_s=2.0),
     replace(scored(2), status=Status.TRUNCATED, latency_s=2.0, justification="Cut […]"),
@@ -188,7 +200,7 @@ MIXED: list[Verdict | None] = [
     Verdict(Status.TIMEOUT, "slow", calls=1, attempts=6),
     Verdict(Status.EMPTY_INPUT, "no answer"),
     None,
-    scored(1, suspected_manipulation=("Score: 5",), calls=2, attempts=3, latency_s=4.0),
+    scored(1, claim_score=Score(1), answer_score=Score(5), calls=2, attempts=3, latency_s=4.0),
 ]
 
 
@@ -202,6 +214,7 @@ def test_every_row_is_scored_or_in_exactly_one_count() -> None:
         assert metrics[f"rows_{status}"] == 1, status
     assert metrics["rows_justification_cut"] == 1
     assert metrics["rows_suspected_manipulation"] == 1
+    assert metrics["rows_claim_not_in_answer"] == 1
 
 
 def test_the_mean_stands_between_its_bounds() -> None:
@@ -217,7 +230,7 @@ def test_costs_are_those_of_the_calls_that_were_made() -> None:
     assert metrics["prompt_tokens"] == 120, "a row that was too long cost no call"
     assert metrics["cached_prompt_tokens"] == 50
     assert metrics["completion_tokens"] == 22
-    assert metrics["retries"] == 5 + 5 + 1, "a flagged row takes two calls without a retry"
+    assert metrics["retries"] == 5 + 5 + 1, "a row with a claim takes two calls without a retry"
     latencies = [1.0, 3.0, 2.0, 2.0, 2.0, 4.0]
     assert metrics["latency_p50_s"] == pytest.approx(np.percentile(latencies, 50))
     assert metrics["latency_p95_s"] == pytest.approx(np.percentile(latencies, 95))

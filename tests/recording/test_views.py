@@ -399,7 +399,7 @@ def test_hostile_rows_do_not_break_what_mlflow_keeps(
 ) -> None:
     rows = hostile_rows()
     data = write_csv(tmp_path / "hostile.csv", rows)
-    flags = ("--data", str(data), "--no-manipulation-check", *TRACES)
+    flags = ("--data", str(data), "--no-claim", *TRACES)
     done = call(workspace, capfd, *flags, base_url=stub.base_url)
     assert done.code == 0 and "could not be recorded" not in done.err
     run = workspace.last_run()

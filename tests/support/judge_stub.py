@@ -39,6 +39,8 @@ _FIELD = re.compile(r"(?:^|\\n)((?:[^\\\[\]:]|\\.)+): (\[1-5\]|\[\^\\n)")
 _DECISION = re.compile(r"\((\w+)\|(\w+)\)(?:\\n(\w+): )?")
 _PLANTED = re.compile(r"^(?:Оценка|Score): [1-5]\n(?:Обоснование|Justification): .*$", re.M)
 _DECLARED = re.compile(r"^([^\n:\[\]{}]{1,60}): \[([^\]\n]+)\]$", re.M)
+# A claim question: the answer between these tags, and one line that asks for a quotation of it.
+_CLAIM = re.compile(r"\n<text>\n(.*)\n</text>\n\n[^\n]+\Z", re.S)
 _SURE = 0.8  # the probability of the true score; the other four share the rest
 
 
@@ -60,6 +62,8 @@ def true_score(text: str) -> int:
 
 
 PREFLIGHT_CALLS = 2  # does the constraint hold? and a row's own request, about an example
+# and what the example claims, and its score alone; --score-only spares the last one
+PREFLIGHT_CALLS_WITH_CLAIM = 4
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,15 @@ class Call:
 
     @property
     def answer(self) -> str:
-        """What stands in the prompt as the answer to judge; all of it for other prompts."""
+        """What stands in the prompt as the answer to judge or to quote; else all of it."""
         found = re.search(r"<answer>\n(.*)\n</answer>", self.text, re.S)
+        found = found or _CLAIM.search(self.text)
         return found[1] if found else self.text
+
+    @property
+    def asks_claim(self) -> bool:
+        """Whether it asks for a quotation of what an answer claims, and not for a score."""
+        return "<answer>\n" not in self.text and bool(_CLAIM.search(self.text))
 
     @property
     def begun(self) -> str:
@@ -101,6 +111,7 @@ class JudgeStub:
     batch: int = 0  # calls that are worked on at once, the others wait; 0: all
     faults: Callable[[Call], str] = lambda call: ""  # a fault's name, '' for none
     judge: Callable[[Call], int] = lambda call: true_score(call.text)  # 1-5
+    claim: Callable[[Call], str] = lambda call: call.answer  # a quotation of it
     prefer: Callable[[Call], int] = lambda call: 1  # of two answers: the first or the second
     retry_after: str = "1"
     honours_constraint: bool = True
@@ -132,7 +143,7 @@ class JudgeStub:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def calls_by_row(self) -> Counter[str]:
-        """Chat completions asked for, without the preflight's canary."""
+        """Chat completions asked for, claim questions too, without the preflight's."""
         return Counter(call.row for call in self.calls if call.row.startswith("item-"))
 
     def forget(self) -> None:
@@ -296,6 +307,8 @@ class JudgeStub:
 
     def _text(self, call: Call, fault: str) -> str | None:
         constraint = str((call.body.get("structured_outputs") or {}).get("regex", ""))
+        if call.asks_claim:
+            return PROSE if fault in NOT_A_VERDICT else self.claim(call)
         if call.begun and self.goes_on and fault not in NOT_A_VERDICT:
             return self._go_on(call, constraint)
         decision = _DECISION.match(constraint)

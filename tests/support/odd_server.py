@@ -19,10 +19,13 @@ from typing import Any
 Body = dict[str, Any]
 Answer = tuple[int, Any]  # HTTP's status; JSON, or bytes
 VERDICT = "Оценка: 4\nОбоснование: Ответ верен."
+_CLAIM = re.compile(r"\n<text>\n(.*)\n</text>\n\n[^\n]+\Z", re.S)
 
 
 def held(body: Body) -> str:
     """What vLLM's judge writes: in the declared form, or the digit that the constraint allows."""
+    if quotation := claimed(body):
+        return quotation
     regex = str((body.get("structured_outputs") or {}).get("regex") or "")
     if regex == "[0123456789]":
         return "7"
@@ -33,7 +36,13 @@ def held(body: Body) -> str:
 
 def free(body: Body) -> str:
     """What a judge writes whom nothing holds to a form."""
-    return "The sea is wide." if about_the_sea(body) else VERDICT
+    return "The sea is wide." if about_the_sea(body) else claimed(body) or VERDICT
+
+
+def claimed(body: Body) -> str:
+    """What the judge quotes of an answer; '' where it is not asked for what that claims."""
+    found = _CLAIM.search(str(body["messages"][-1]["content"]))
+    return found[1] if found else ""
 
 
 def about_the_sea(body: Body) -> bool:
@@ -88,13 +97,13 @@ def constrained_by(field: str, form: Callable[[Body], str]) -> Any:
 def by_grammar(body: Body) -> str:
     grammar = str(body["grammar"])
     if "Оценка" not in grammar:
-        return "7"
+        return claimed(body) or "7"
     return VERDICT if "Обоснование" in grammar else "Оценка: 4"
 
 
 def by_schema(body: Body) -> str:
     names = body["response_format"]["json_schema"]["schema"]["properties"]
-    values = {"digit": 7, "Оценка": 4, "Обоснование": "Ответ верен."}
+    values = {"digit": 7, "Оценка": 4, "Обоснование": "Ответ верен.", "Утверждение": claimed(body)}
     return json.dumps({name: values[name] for name in names}, ensure_ascii=False)
 
 
