@@ -104,7 +104,7 @@ def _measure(base_url: str, folder: Path, flags: ScaleFlags) -> int:
     command = [
         *(sys.executable, str(ROOT / "mlflow_tracking/run_distributed.py")),
         *("--data", str(folder / "answers"), "--output", str(folder / "verdicts")),
-        *("--base-url", base_url, "--traces", "0"),
+        *("--base-url", base_url, "--traces", "0", "--no-claim"),
         *("--rows-per-block", str(flags.rows_per_block)),
         *("--concurrency", str(flags.concurrency)),
     ]

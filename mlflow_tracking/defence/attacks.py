@@ -151,4 +151,5 @@ def _json_lines(path: Path, names: Sequence[str]) -> list[dict[str, Any]]:
 def _choose(attack: Attack, answers: int, count: int) -> list[int]:
     """The wrong answers that an attack is tried on: spread over all, the same ones every time."""
     start = zlib.crc32(attack.text.encode())
-    return [(start + step * answers // count) % answers for step in range(min(count, answers))]
+    count = min(count, answers)
+    return [(start + step * answers // count) % answers for step in range(count)]

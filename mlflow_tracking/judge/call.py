@@ -146,9 +146,16 @@ def read_explanation(
     prefix = settings.prompt.format.explanation_prefix(scored.overall.value) if begun else ""
     whole = prefix + reply.text
     verdict = _read(replace(reply, text=whole, tokens=()), settings, answer)
+    kept = replace(
+        verdict,
+        scores=scored.scores,
+        claim_score=scored.claim_score,
+        answer_score=scored.answer_score,
+        judged_answer=scored.judged_answer,
+    )
     if verdict.failed:
-        return replace(scored, raw_reply=whole, reason=f"no justification: {verdict.reason}")
-    return replace(verdict, status=Status.OK, scores=scored.scores)
+        return replace(kept, status=scored.status, reason=f"no justification: {verdict.reason}")
+    return replace(kept, status=Status.OK)
 
 
 def cost_of(reply: Reply) -> Verdict:

@@ -20,7 +20,7 @@ from mlflow_tracking.judge.call import (
 )
 from mlflow_tracking.judge.prompt import Counts
 from mlflow_tracking.judge.settings import JudgeSettings
-from mlflow_tracking.judge.verdict import SUSPECT_POINTS, Score, Status, Verdict, mean_score
+from mlflow_tracking.judge.verdict import SUSPECT_POINTS, Status, Verdict, weigh
 from mlflow_tracking.rows.item import SCALE, Item
 
 Messages = list[dict[str, str]]
@@ -80,37 +80,21 @@ class Judge:
         return _sum_cost(verdict, cost_of(reply), verdict)
 
     async def _judge_claim(self, whole: Item, claim: Item, counts: Counts) -> Verdict:
-        """The verdict on the claim and, where it could matter, the whole answer's score beside."""
-        first, other = (whole, claim) if counts == "answer" else (claim, whole)
-        verdict = await self._call(first)
-        verdict = replace(verdict, judged_answer="" if first is whole else claim.answer)
+        """The verdict on the claim, weighed against the whole answer's where that could matter."""
+        verdict = await self._score(claim)
         score = verdict.overall
         if score is None:
             return verdict
-        if counts == "claim" and score.finest >= SCALE[-1] - SUSPECT_POINTS:
-            return replace(verdict, claim_score=score)  # no answer could be suspected above it
-        try:
-            beside = await self._score(other)
-        except CallFailed as failure:
-            beside = _failed_call(failure)
-        of_claim: Score | None = score
-        of_answer = beside.overall
-        if counts == "answer":
-            of_claim, of_answer = of_answer, of_claim
-        verdict = replace(
-            _sum_cost(verdict, verdict, beside), claim_score=of_claim, answer_score=of_answer
-        )
-        if beside.overall is None:
-            what = "claim" if counts == "answer" else "whole answer"
-            return replace(verdict, reason=f"the {what} was not scored: {beside.reason}")
-        if counts == "mean":
-            pairs = {name: (score, beside.scores[name]) for name, score in verdict.scores.items()}
-            return replace(verdict, scores={name: mean_score(*two) for name, two in pairs.items()})
-        if counts == "smaller" and beside.overall.finest < score.finest:
-            costs = _sum_cost(beside, verdict)  # which has both already
-            lower = replace(costs, claim_score=of_claim, answer_score=of_answer)
-            return await self._justify(whole, lower)
-        return verdict
+        verdict = replace(verdict, claim_score=score, judged_answer=claim.answer)
+        # No answer could be suspected above a high claim.
+        if counts != "claim" or score.finest < SCALE[-1] - SUSPECT_POINTS:
+            try:
+                beside = await self._score(whole)
+            except CallFailed as failure:
+                beside = _failed_call(failure)
+            verdict = _sum_cost(weigh(verdict, beside, counts), verdict, beside)
+        judged = replace(whole, answer=verdict.judged_answer or whole.answer)
+        return await self._justify(judged, verdict)
 
     async def _call(self, item: Item) -> Verdict:
         """The verdict on one text, with a justification as far as it is asked for."""

@@ -52,7 +52,7 @@ class ClaimForm:
     """What a line `Claim: [quotation of up to 8 words; the smaller score counts]` declares.
 
     What counts is the score of the claim (also if nothing is said), of the whole answer, their mean
-    or the smaller one.
+    (of an answer that sounds much better than what it claims, the claim's), or the smaller one.
     """
 
     label: str

@@ -7,11 +7,12 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from llm_client.reply import TokenLogprobs
+from mlflow_tracking.judge.prompt import Counts
 from mlflow_tracking.rows.item import SCALE
 
 CUT_MARK = " […]"  # ends a justification that is not whole
@@ -61,19 +62,6 @@ class Score:
         if self.probabilities is None:
             return None
         return -sum(p * math.log2(p) for p in self.probabilities if p > 0) + 0.0
-
-
-def mean_score(one: Score, other: Score) -> Score:
-    """The score between two: of a middle that is no score, the one nearer to what both expect."""
-    if one.probabilities is None or other.probabilities is None:
-        return Score((one.value + other.value) // 2)
-    both = zip(one.probabilities, other.probabilities, strict=True)
-    probabilities = tuple((a + b) / 2 for a, b in both)
-    expected = Score(one.value, probabilities).finest
-    middle = (one.value + other.value) / 2
-    given = [s for s, p in zip(SCALE, probabilities, strict=True) if p > 0]
-    value = min(given, key=lambda score: (abs(score - middle), abs(score - expected)))
-    return Score(value, probabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +135,47 @@ class Verdict:
                 },
             }
         )
+
+
+def weigh(claim: Verdict, whole: Verdict, counts: Counts) -> Verdict:
+    """The verdict on a claim and the one on its whole answer, as one.
+
+    Of an answer that sounds much better than what it claims, the mean is the claim's score.
+    """
+    both = replace(claim, answer_score=whole.overall)
+    if whole.overall is None:
+        reason = f"the whole answer was not scored: {whole.reason}"
+        if counts == "claim":
+            return replace(both, reason=reason)
+        return replace(both, status=whole.status, reason=reason, scores={})
+    lower = (both.disagreement or 0.0) < 0
+    if counts == "claim" or (counts == "smaller" and not lower):
+        return both
+    scores = whole.scores
+    if counts == "mean":
+        if both.suspected_manipulation:
+            return both
+        scores = {name: mean_score(one, whole.scores[name]) for name, one in claim.scores.items()}
+    return replace(
+        both,
+        scores=scores,
+        raw_reply=whole.raw_reply,
+        justification=whole.justification,
+        judged_answer="",
+    )
+
+
+def mean_score(one: Score, other: Score) -> Score:
+    """The score between two: of a middle that is no score, the one nearer to what both expect."""
+    if one.probabilities is None or other.probabilities is None:
+        return Score((one.value + other.value) // 2)
+    both = zip(one.probabilities, other.probabilities, strict=True)
+    probabilities = tuple((a + b) / 2 for a, b in both)
+    expected = Score(one.value, probabilities).finest
+    middle = (one.value + other.value) / 2
+    given = [s for s, p in zip(SCALE, probabilities, strict=True) if p > 0]
+    value = min(given, key=lambda score: (abs(score - middle), abs(score - expected)))
+    return Score(value, probabilities)
 
 
 def _score_json(score: Score) -> dict[str, Any]:

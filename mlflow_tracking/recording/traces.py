@@ -136,35 +136,44 @@ class _RowTrace:
     def _calls(self) -> Iterator[Span]:
         """The calls as they were sent: of several, one after the other."""
         verdict, judge, whole = self.verdict, self.judge, self.row.item
+        judged = replace(whole, answer=verdict.judged_answer or whole.answer)
         question = judge.claim_question(whole)
-        if question and verdict.claim and not verdict.answer_truncated:
-            yield self._call("claim", claim_body(judge, question), verdict.claim, with_cost=False)
-        item = replace(whole, answer=verdict.judged_answer or whole.answer)
-        yield from self._judgement(item)
-        if verdict.claim_score and verdict.answer_score and not verdict.answer_truncated:
-            about_claim = bool(verdict.judged_answer)
-            beside = verdict.answer_score if about_claim else verdict.claim_score
-            other = whole if about_claim else replace(whole, answer=verdict.claim)
-            name = "the whole answer" if about_claim else "the claim alone"
-            asked = judge.for_probes()
-            said = judge.prompt.format.score_text(beside.value)
-            request = request_body(asked, asked.messages(other))
-            yield self._call(name, request, said, with_cost=False)
+        if question is None or verdict.answer_truncated or not verdict.claim:
+            yield from self._judgement(judged)
+            return
+        yield self._call("claim", claim_body(judge, question), verdict.claim, with_cost=False)
+        scored = judge.for_probes()
+        if verdict.claim_score is None or not scored.score_only:
+            yield from self._judgement(judged)
+            return
+        beside = [("score of the claim", verdict.claim, verdict.claim_score)]
+        if verdict.answer_score:
+            beside.append(("score of the whole answer", whole.answer, verdict.answer_score))
+        for number, (name, answer, score) in enumerate(beside):
+            messages = scored.messages(replace(whole, answer=answer))
+            said = self._score_reply(score)
+            yield self._call(name, request_body(scored, messages), said, with_cost=number == 0)
+        if verdict.overall and verdict.justification:
+            explain = explain_body(judge, judge.messages(judged), verdict.overall.value)
+            yield self._call("justification", explain, verdict.raw_reply, with_cost=False)
 
     def _judgement(self, item: Item) -> Iterator[Span]:
-        """What `raw_reply` answers, and a justification that was asked for afterwards."""
+        """What a row costs that is asked for no claim."""
         verdict, judge = self.verdict, self.judge
         messages = judge.messages(item)
         score, request = verdict.overall, request_body(judge, messages)
         if not (judge.explain_below and score and score.value < judge.explain_below):
             yield self._call("judge", request, verdict.raw_reply)
             return
-        form = judge.prompt.format
-        said = form.score_prefix + form.score_text(score.value)
+        said = self._score_reply(score)
         explain = explain_body(judge, messages, score.value)
         reply = verdict.raw_reply if verdict.raw_reply != said else ""
         yield self._call("judge", request, said)
         yield self._call("justification", explain, reply, with_cost=False)
+
+    def _score_reply(self, score: Score) -> str:
+        form = self.judge.prompt.format
+        return form.score_prefix + form.score_text(score.value)
 
     def _call(self, name: str, request: object, said: str, with_cost: bool = True) -> Span:
         cost = self._cost() if with_cost else {}  # of all calls together, which MLflow adds up
