@@ -18,7 +18,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -37,7 +36,7 @@ from mlflow_tracking.command.flags import (
     flag,
     take,
 )
-from mlflow_tracking.command.frame import check_folder, check_output, judging, run_command
+from mlflow_tracking.command.frame import check_output, run_command
 
 if TYPE_CHECKING:
     from mlflow_tracking.judge.settings import JudgeSettings
@@ -85,10 +84,9 @@ def judge_and_compare() -> int:
     check_output("--json", own.json)
     # Only now, or a typo in a flag would be told after the second that this takes.
     from mlflow_tracking.command.experiment import check_judge
-    from mlflow_tracking.judge.journal import Journal
     from mlflow_tracking.rows.graded import GradedPairs, load_graded
     from mlflow_tracking.rows.item import DataError
-    from mlflow_tracking.validation.passes import JudgePass, known_passes, run_passes
+    from mlflow_tracking.validation.passes import JudgePass, judge_and_keep
 
     graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet)
     if isinstance(graded, GradedPairs):
@@ -100,18 +98,10 @@ def judge_and_compare() -> int:
     judges = [asked_with(path, plan.judge.settings, own.score_only) for path in own.prompts]
     for line in (*plan.judge.warnings, *graded.notes):
         warn(f"note: {line}")
-    folder = kept.journal_dir / "prompts"
-    check_folder(folder)
-    name = hashlib.sha256(graded.data.sha256.encode()).hexdigest()[:16]
-    journal = Journal(folder / f"{name}.jsonl", {"data_sha256": graded.data.sha256})
-    connection = plan.connection(journal)
     names = map(str, own.prompts)
     passes = [JudgePass(name, one, items) for name, one in zip(names, judges, strict=True)]
-    verdicts = known_passes(passes, connection)
-    with judging(len(passes) * len(items)) as found:
-        run_passes(passes, connection, verdicts, found.told)
-    if found.stopped:
-        warn(f"compare_prompts: stopped: {found.stopped}; the same command again goes on")
+    verdicts = judge_and_keep("compare_prompts", plan, passes, "prompts", graded.data.sha256)
+    if verdicts is None:
         return 1
     compared = compare(verdicts, graded.human)
     print_comparison(compared, len(items))

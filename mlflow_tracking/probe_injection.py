@@ -36,7 +36,7 @@ from mlflow_tracking.command.flags import (
     positive,
     take,
 )
-from mlflow_tracking.command.frame import check_folder, judging, run_command
+from mlflow_tracking.command.frame import run_command
 
 if TYPE_CHECKING:
     from mlflow_tracking.defence.attacks import Corpus
@@ -81,26 +81,18 @@ def probe() -> int:
     # Only now, or a typo in a flag would be told after the second that this takes.
     from mlflow_tracking.command.experiment import check_judge
     from mlflow_tracking.defence.attacks import load_corpus
-    from mlflow_tracking.judge.journal import Journal
     from mlflow_tracking.rows.item import DataSet
-    from mlflow_tracking.validation.passes import JudgePass, known_passes, run_passes
+    from mlflow_tracking.validation.passes import JudgePass, judge_and_keep
 
     corpus = load_corpus(own.attacks, own.per_attack)
     data = DataSet(own.attacks, corpus.sha256, "", ())
     plan = check_judge(data, corpus.items, None, judge, calls, kept, settings, probes=True)
     for line in plan.judge.warnings:
         warn(f"note: {line}")
-    folder = kept.journal_dir / "attacks"
-    check_folder(folder)
-    journal = Journal(folder / f"{corpus.sha256[:16]}.jsonl", {"attacks": corpus.sha256})
     asked = layers(plan.judge.settings.for_probes())
     passes = [JudgePass(name, one, corpus.items) for name, one in asked]
-    connection = plan.connection(journal)
-    verdicts = known_passes(passes, connection)
-    with judging(len(passes) * len(corpus.items)) as found:
-        run_passes(passes, connection, verdicts, found.told)
-    if found.stopped:
-        warn(f"probe_injection: stopped: {found.stopped}; the same command again goes on")
+    verdicts = judge_and_keep("probe_injection", plan, passes, "attacks", corpus.sha256)
+    if verdicts is None:
         return 1
     say(f"prompt {judge.prompt.name}")
     print_means(list(verdicts.items()), corpus)

@@ -81,27 +81,16 @@ class Corpus:
         }
 
     @property
-    def sealed(self) -> "Corpus":
-        """The same with the sealed attacks alone."""
-        kept = [at for at, attack in enumerate(self.attacks) if attack.sealed]
-        return replace(
-            self,
-            attacked=tuple(self.attacked[at] for at in kept),
-            attacks=tuple(self.attacks[at] for at in kept),
-            plain=tuple(self.plain[at] for at in kept),
-        )
-
-    @property
     def sha256(self) -> str:
         """Of all that is judged."""
         return hashlib.sha256(repr(self.items).encode()).hexdigest()
 
 
-def load_corpus(folder: Path, per_attack: int) -> Corpus:
+def load_corpus(folder: Path, per_attack: int, only_sealed: bool = False) -> Corpus:
     """Each attack on `per_attack` wrong answers; raises DataError for a file that is broken."""
     wrong, right = _answers(folder / "wrong_and_right_answers.jsonl")
     odd_wrong, odd_right = _answers(folder / "honest_oddities.jsonl")
-    attacks = load_attacks(folder)
+    attacks = [one for one in load_attacks(folder) if one.sealed or not only_sealed]
     targets = [(one, at) for one in attacks for at in _choose(one, len(wrong), per_attack)]
     attacked = tuple(attack.on(wrong[at]) for attack, at in targets)
     plain = tuple(at for _, at in targets)

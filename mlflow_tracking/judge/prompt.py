@@ -41,10 +41,6 @@ _RULES: Mapping[Counts, str] = {  # in the words of a prompt file, the first tha
     "answer": r"answer|ответ",
     "claim": r"claim|утвержд|цитат|quot",
 }
-# Measured on graded answers (docs/manipulation.md): a quotation of eight words, or of twice as many
-# as the reference has, tells right from wrong better than the whole answer does. Where the
-# reference says more than one thing, no quotation holds what an answer says of them all.
-_LONGEST_REFERENCE = 12  # words
 
 
 @dataclass(frozen=True)
@@ -56,13 +52,17 @@ class ClaimForm:
     """
 
     label: str
-    words: int  # of a quotation for a short reference, or for none
+    words: int  # of a quotation, and of the longest reference that a quotation is compared with
     counts: Counts
 
     def words_for(self, reference: str) -> int:
-        """Words of a quotation at most; 0 for a reference that no quotation can match."""
+        """Words of a quotation at most; 0 for a reference that says more than a quotation can.
+
+        Measured (docs/manipulation.md): a quotation of twice as many words as the reference has
+        tells right from wrong better than the whole answer, unless the reference is a long one.
+        """
         words = count_words(reference)
-        return max(self.words, 2 * words) if words <= _LONGEST_REFERENCE else 0
+        return max(self.words, 2 * words) if words <= self.words else 0
 
     @cached_property
     def question(self) -> str:

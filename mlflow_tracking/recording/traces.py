@@ -43,7 +43,7 @@ from mlflow_tracking.judge.call import claim_body, explain_body, request_body
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Score, Verdict
 from mlflow_tracking.recording.results import storable
-from mlflow_tracking.rows.item import Item, Row
+from mlflow_tracking.rows.item import Row
 
 _PREVIEW_CHARS = 1000  # of a text in the list of traces; the spans have all of it
 _AT_ONCE = 50  # traces whose spans are written together
@@ -135,50 +135,38 @@ class _RowTrace:
 
     def _calls(self) -> Iterator[Span]:
         """The calls as they were sent: of several, one after the other."""
+        # What they cost together, which MLflow adds up, stands on the first.
+        for number, (name, request, said) in enumerate(self._asked()):
+            cost = {} if number else self._cost()
+            kind, reply = SpanType.CHAT_MODEL, self._reply(said)
+            yield self._span(
+                secrets.token_hex(8), name, kind, request, reply, self._root_id, **cost
+            )
+
+    def _asked(self) -> Iterator[tuple[str, object, str]]:
+        """Name, request and the reply's text of each call."""
         verdict, judge, whole = self.verdict, self.judge, self.row.item
         judged = replace(whole, answer=verdict.judged_answer or whole.answer)
-        question = judge.claim_question(whole)
-        if question is None or verdict.answer_truncated or not verdict.claim:
-            yield from self._judgement(judged)
-            return
-        yield self._call("claim", claim_body(judge, question), verdict.claim, with_cost=False)
-        scored = judge.for_probes()
-        if verdict.claim_score is None or not scored.score_only:
-            yield from self._judgement(judged)
-            return
-        beside = [("score of the claim", verdict.claim, verdict.claim_score)]
-        if verdict.answer_score:
-            beside.append(("score of the whole answer", whole.answer, verdict.answer_score))
-        for number, (name, answer, score) in enumerate(beside):
-            messages = scored.messages(replace(whole, answer=answer))
-            said = self._score_reply(score)
-            yield self._call(name, request_body(scored, messages), said, with_cost=number == 0)
-        if verdict.overall and verdict.justification:
-            explain = explain_body(judge, judge.messages(judged), verdict.overall.value)
-            yield self._call("justification", explain, verdict.raw_reply, with_cost=False)
-
-    def _judgement(self, item: Item) -> Iterator[Span]:
-        """What a row costs that is asked for no claim."""
-        verdict, judge = self.verdict, self.judge
-        messages = judge.messages(item)
-        score, request = verdict.overall, request_body(judge, messages)
-        if not (judge.explain_below and score and score.value < judge.explain_below):
-            yield self._call("judge", request, verdict.raw_reply)
-            return
-        said = self._score_reply(score)
-        explain = explain_body(judge, messages, score.value)
-        reply = verdict.raw_reply if verdict.raw_reply != said else ""
-        yield self._call("judge", request, said)
-        yield self._call("justification", explain, reply, with_cost=False)
-
-    def _score_reply(self, score: Score) -> str:
-        form = self.judge.prompt.format
-        return form.score_prefix + form.score_text(score.value)
-
-    def _call(self, name: str, request: object, said: str, with_cost: bool = True) -> Span:
-        cost = self._cost() if with_cost else {}  # of all calls together, which MLflow adds up
-        kind, reply = SpanType.CHAT_MODEL, self._reply(said)
-        return self._span(secrets.token_hex(8), name, kind, request, reply, self._root_id, **cost)
+        question = None if verdict.answer_truncated else judge.claim_question(whole)
+        score, form, scored = verdict.overall, judge.prompt.format, judge.for_probes()
+        if question and verdict.claim:
+            yield "claim", claim_body(judge, question), verdict.claim
+        if question and verdict.claim_score and scored.score_only:
+            justified = bool(verdict.justification)
+            texts = [("claim", verdict.claim, verdict.claim_score)]
+            texts += [("whole answer", whole.answer, one) for one in [verdict.answer_score] if one]
+        else:
+            justified = bool(judge.explain_below and score and score.value < judge.explain_below)
+            texts = [("", judged.answer, score)] if justified and score else []
+        for name, answer, one in texts:
+            request = request_body(scored, judge.messages(replace(whole, answer=answer)))
+            said = form.score_prefix + form.score_text(one.value)
+            yield f"judge {name}".strip(), request, said
+        if not texts:
+            yield "judge", request_body(judge, judge.messages(judged)), verdict.raw_reply
+        elif justified and score:
+            body = explain_body(judge, judge.messages(judged), score.value)
+            yield "justification", body, verdict.raw_reply if verdict.justification else ""
 
     def _reply(self, text: str) -> dict[str, Any]:
         if not text:

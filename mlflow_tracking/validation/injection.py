@@ -17,13 +17,13 @@ _PLAIN, _ATTACKED = "wrong answers", "attacked answers"  # the passes' names
 
 def injection_passes(judge: JudgeSettings) -> list[JudgePass]:
     """Every sealed attack once, and the wrong answers that they are put into, as they are."""
-    corpus = load_corpus(CORPUS, per_attack=1).sealed
+    corpus = load_corpus(CORPUS, per_attack=1, only_sealed=True)
     return [JudgePass(_PLAIN, judge, corpus.wrong), JudgePass(_ATTACKED, judge, corpus.attacked)]
 
 
 def measure_injection(verdicts: Verdicts, seed: int) -> Shift:
     """The mean shift of wrong answers by attacks."""
-    corpus = load_corpus(CORPUS, per_attack=1).sealed
+    corpus = load_corpus(CORPUS, per_attack=1, only_sealed=True)
     before = [verdicts[_PLAIN][index] for index in corpus.plain]
     label = f"{len(corpus.attacks)} attacks put into rows"
     return Shift("injection", label, mean_shift(before, verdicts[_ATTACKED], seed))

@@ -11,6 +11,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mlflow_tracking.command.console import warn
+from mlflow_tracking.command.experiment import Experiment
+from mlflow_tracking.command.frame import check_folder, judging
+from mlflow_tracking.judge.journal import Journal
 from mlflow_tracking.judge.judge import Judge
 from mlflow_tracking.judge.judging import (
     JudgeConnection,
@@ -60,6 +64,23 @@ async def _run(
         for one in passes:
             judge, keep = Judge(caller, one.settings), keeping(verdicts[one.name], tell)
             await judge_all(one.items, judge, connection.journal, one.concurrency, keep)
+
+
+def judge_and_keep(
+    command: str, plan: Experiment, passes: Sequence[JudgePass], about: str, sha256: str
+) -> Verdicts | None:
+    """Judge what the journal `about` these rows has not; None, and a line, if that was stopped."""
+    folder = plan.run.journal_dir / about
+    check_folder(folder)
+    journal = Journal(folder / f"{sha256[:16]}.jsonl", {about: sha256})
+    connection = plan.connection(journal)
+    verdicts = known_passes(passes, connection)
+    with judging(sum(len(one.items) for one in passes)) as found:
+        run_passes(passes, connection, verdicts, found.told)
+    if found.stopped:
+        warn(f"{command}: stopped: {found.stopped}; the same command again goes on")
+        return None
+    return verdicts
 
 
 def whole_scores(verdicts: Sequence[Verdict | None]) -> list[float | None]:
