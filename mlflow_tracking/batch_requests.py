@@ -126,7 +126,7 @@ def export(given: BatchFlags, requests: Requests, answered: Results) -> int:
         raise BatchError(f"--output {given.output}: {error.strerror}") from None
     say(f"{len(left)} requests of {len(requests)} in {given.output}")
     if left and load_prompt(given.judge.prompt).claim and not given.judge.no_claim:
-        say("more follow from the replies: export again with --except and what the job wrote")
+        say("more may follow from the replies: export again with --except and what the job wrote")
     return 0
 
 
@@ -149,6 +149,8 @@ def import_replies(
                 f"{result.place}: replies to {name}, which this data, prompt, model and flags do "
                 "not ask; give them as at the export"
             )
+    if left := requests.keys() - results.keys():
+        warn(f"note: {len(left)} requests have no reply yet: export --except asks them")
     files = "batch file " + ", ".join(path.name for path in given.results)
     checked = CheckedJudge(judge, "", (), ())
     calls, limit = CallFlags(files, retries=0), given.rows.limit
@@ -190,8 +192,6 @@ def read_flags(action: str, settings: Settings, words: Sequence[str]) -> BatchFl
     given = parser.parse_args(words)
     if not given.model:
         parser.error("--model: the judge's name in the batch job; there is no server to tell it")
-    if given.explain_below:
-        parser.error("--explain-below asks again when the score is known, which a file cannot")
     if given.on_too_long == "truncate":
         parser.error("--on-too-long truncate asks the server to count, and there is none")
     own = {name: getattr(given, name, ()) for name in ("answered", "results")}

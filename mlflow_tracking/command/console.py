@@ -87,10 +87,10 @@ def print_summary(metrics: Mapping[str, float]) -> None:
         say(f"bounds       {low:.2f} to {high:.2f}, if those rows were all 1s or all 5s")
     flagged = int(metrics.get("llm_judge/rows_suspected_manipulation", 0))
     if flagged:
-        say(f"flagged      {flagged} answers score much better than what they claim")
+        say(f"flagged      {flagged} rows: the answer scores much better than what it claims")
     missed = int(metrics.get("llm_judge/rows_claim_not_in_answer", 0))
     if missed:
-        say(f"no claim     {missed} answers were scored whole: the judge misquoted them")
+        say(f"no claim     {missed} rows were scored whole: the judge misquoted the answer")
 
 
 def shorten(text: str, width: int) -> str:

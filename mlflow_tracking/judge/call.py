@@ -82,9 +82,11 @@ def read_claim(reply: Reply, settings: JudgeSettings, question: ClaimQuestion) -
     if settings.dialect.as_json:
         with suppress(ValueError, AttributeError):
             said = str(json.loads(said).get(settings.claim.label, said))
-    said = re.sub(rf"^\W*{re.escape(settings.claim.label)}\W*[:：]", "", said.strip(), flags=re.I)
-    line = said.strip().partition("\n\n")[0]
-    claim = " ".join(line.split()).strip('«»“”"[]* ')
+    if not settings.constrained:  # a held reply is the quotation and nothing else
+        label = rf"^\W*{re.escape(settings.claim.label)}\W*[:：]"
+        said = re.sub(label, "", said.strip(), flags=re.I).strip().partition("\n\n")[0]
+        said = said.strip('«»“”"[]* ')
+    claim = " ".join(said.split())
     return claim, stands_in(claim, question.answer)
 
 
@@ -155,7 +157,7 @@ def read_explanation(
     )
     if verdict.failed:
         return replace(kept, status=scored.status, reason=f"no justification: {verdict.reason}")
-    return replace(kept, status=Status.OK)
+    return kept
 
 
 def cost_of(reply: Reply) -> Verdict:

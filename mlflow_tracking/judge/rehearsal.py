@@ -86,8 +86,9 @@ async def rehearse(client: JudgeClient, settings: JudgeSettings) -> tuple[JudgeS
     known = not reply.declined and reply.finish_reason != _TOO_LONG
     if settings.score_only and verdict.failed and known:
         raise PreflightError(
-            f"{client.base_url}: --score-only: {verdict.reason}; this server neither goes on with "
-            "a reply nor can be held to a label and its score; leave --score-only out"
+            f"{client.base_url}: asked for a score alone: {verdict.reason}; this server neither "
+            "goes on with a reply nor can be held to a label and its score; leave --score-only "
+            "out, or say --no-claim"
         )
     if settings.explain_below and not settings.constrained and not dialect.goes_on:
         raise PreflightError(
@@ -99,8 +100,9 @@ async def rehearse(client: JudgeClient, settings: JudgeSettings) -> tuple[JudgeS
         dialect, _ = await _ask(
             client, dialect, lambda now: claim_body(replace(asking, dialect=now), question)
         )
-    if settings.explain_below:
-        score = verdict.overall.value if verdict.overall else settings.explain_below - 1
+    justified = settings.claim is not None and settings.for_probes() != settings
+    if settings.explain_below or justified:
+        score = verdict.overall.value if verdict.overall else (settings.explain_below or 2) - 1
         dialect, _ = await _ask(
             client,
             dialect,

@@ -167,7 +167,6 @@ def direct_passes(judge: JudgeSettings, graded: GradedPairs) -> list[JudgePass]:
 
 def pairwise_passes(judge: JudgeSettings, pairs: Sequence[PairItem]) -> list[JudgePass]:
     """Both orders of the pairs, by one token each."""
-    # Its own prompt says what is material; leaving spans out is a matter of single answers.
     asked = replace(judge, score_only=True, temperature=0.0)
     swapped = [replace(pair, answer=pair.second, second=pair.answer) for pair in pairs]
     both = zip(ORDERS, (pairs, swapped), strict=True)

@@ -22,6 +22,7 @@ from tests.support.experiment_process import (
     write_csv,
 )
 from tests.support.judge_stub import JudgeStub, count_tokens, serving, true_score
+from tests.support.whole_answers import whole_answer_prompt
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
 SCRIPT = ROOT / "mlflow_tracking/compare_prompts.py"
@@ -56,19 +57,24 @@ def compare(folder: Path, base_url: str, *flags: str) -> int:
 def test_agreement_is_scipys_and_the_cost_is_the_servers(
     stub: JudgeStub, tmp_path: Path, graded: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prompts = [str(PROMPTS / "judge_prompt.txt"), str(PROMPTS / "judge_prompt_en.txt")]
+    prompts = [str(whole_answer_prompt()), str(whole_answer_prompt("judge_prompt_en.txt"))]
+    prompts.append(str(PROMPTS / "judge_prompt.txt"))
     table = tmp_path / "table.json"
     flags = ("--data", str(graded), "--json", str(table), "--score-only")
     assert compare(tmp_path, stub.base_url, *prompts, *flags) == 0
-    first, second = json.loads(table.read_text())
+    first, second, with_claim = json.loads(table.read_text())
     scores = [true_score(f"item-{n}") for n in range(ROWS)]
     human = [6 - s if n < 2 else s for n, s in enumerate(scores)]
     assert first["whole"]["value"] == pytest.approx(spearmanr(scores, human).statistic)
     assert first["over_first"] is None
     assert second["over_first"]["value"] == pytest.approx(0)
     assert (first["scored"], first["completion_tokens"]) == (ROWS, 1)
-    asked = [call.body for call in stub.calls if "item-" in call.row][:ROWS]
-    assert first["prompt_tokens"] == sum(map(count_tokens, asked)) / ROWS
+    asked = [call.body for call in stub.calls if "item-" in call.row]
+    assert first["prompt_tokens"] == sum(map(count_tokens, asked[:ROWS])) / ROWS
+    # Where the answer's claim is asked for and scored first, those calls are counted, too.
+    assert with_claim["over_first"]["value"] == pytest.approx(0)
+    assert with_claim["prompt_tokens"] == sum(map(count_tokens, asked[2 * ROWS :])) / ROWS
+    assert len(asked[2 * ROWS :]) == 3 * ROWS, "the claim, its score, the whole answer's"
     shown = capsys.readouterr().out
     assert "| judge_prompt.txt | 20 |" in shown
     assert f"{first['whole']['value']:.2f} (" in shown
@@ -115,7 +121,7 @@ def test_a_polite_kill_says_why_it_stopped_and_the_same_command_goes_on(
     stub: JudgeStub, tmp_path: Path, graded: Path
 ) -> None:
     workspace = Workspace(tmp_path, with_database=False, script=SCRIPT)
-    flags = (_FIRST, "--data", str(graded), "--concurrency", "2")
+    flags = (str(whole_answer_prompt()), "--data", str(graded), "--concurrency", "2")
     stub.forget()
     stub.latency_s = 0.1
     try:

@@ -32,7 +32,6 @@ from tests.support.experiment_process import (
 )
 from tests.support.judge_stub import Call, JudgeStub, serving, true_score
 
-ANSWER = "It is item-1, of course."
 FAILURES = ("unparsable", "truncated", "too_long", "http_error", "timeout", "empty_input")
 
 
@@ -121,8 +120,8 @@ def rows_with_planted_verdicts() -> list[dict[str, str]]:
 def test_two_thousand_rows_through_every_fault(workspace: Workspace, stub: JudgeStub) -> None:
     """'Done when' 1 of the judge's issue."""
     data = write_csv(workspace.folder / "rows.csv", rows_with_planted_verdicts())
-    flags = ("--data", str(data), "--concurrency", "64", "--timeout", "1.5", "--retries", "1")
-    flags += ("--no-claim",)
+    pace = ("--concurrency", "64", "--timeout", "1.5", "--retries", "1")
+    flags = ("--data", str(data), "--no-claim", *pace)
     stub.faults = mixed_fault
     done = workspace.run(*flags, base_url=stub.base_url)
     assert done.code == 1, done.err
@@ -438,19 +437,20 @@ def test_a_run_in_which_every_row_fails_is_recorded_as_that(
 
 
 CLAIM_FAULTS = {
-    # The fault, of which of a row's calls; calls asked; status, score; the reason; claim counted.
-    "no claim is told": ("http_400", 1, 1, "http_error", None, "HTTP 400", ""),
-    "the claim has no score": ("http_400", 2, 2, "http_error", None, "HTTP 400", ANSWER),
-    "its score has another form": ("prose", 2, 2, "unparsable", None, "no line starts", ANSWER),
+    # The fault, of which of a row's calls, and its last one; the status, the score, the reason.
+    "no claim is told": ("http_400", 1, 1, "http_error", None, "HTTP 400"),
+    "the claim has no score": ("http_400", 2, 2, "http_error", None, "HTTP 400"),
+    "its score has another form": ("prose", 2, 2, "unparsable", None, "not a whole number"),
     "the whole answer has no score": (
-        *("http_400", 3, 3, "ok", 2),
-        *("the whole answer was not scored: HTTP 400", ANSWER),
+        *("http_400", 3, 3, "http_error", None),
+        "the whole answer was not scored: HTTP 400",
     ),
+    "there is no justification": ("http_400", 4, 4, "ok", 2, "no justification: HTTP 400"),
 }
 
 
 @pytest.mark.parametrize(
-    ("fault", "nth", "asked", "status", "score", "reason", "claim"),
+    ("fault", "nth", "asked", "status", "score", "reason"),
     CLAIM_FAULTS.values(),
     ids=CLAIM_FAULTS,
 )
@@ -464,7 +464,6 @@ def test_a_call_of_several_that_fails_is_told_with_what_the_others_said(
     status: str,
     score: int | None,
     reason: str,
-    claim: str,
 ) -> None:
     data = write_csv(workspace.folder / "rows.csv", numbered_rows(2)[1:])
     stub.faults = lambda call: fault if (call.row, call.nth) == ("item-1", nth) else ""
@@ -472,11 +471,12 @@ def test_a_call_of_several_that_fails_is_told_with_what_the_others_said(
     assert done.code == (0 if score else 1), done.err
     assert stub.calls_by_row() == {"item-1": asked}
     [row] = workspace.last_run().table("judge_results.json")
-    assert (row["status"], row["score"], row["claim"]) == (status, score, claim)
+    assert (row["status"], row["score"]) == (status, score)
     assert reason in row["reason"]
+    assert row["claim"] == ("" if nth == 1 else "It is item-1, of course.")
     assert not row["claim_not_in_answer"]
-    assert row["answer_score"] is None
-    assert (row["claim_score"] is None) == (score is None)
+    assert row["claim_score"] == (2.25 if nth > 2 else None)
+    assert row["answer_score"] == (2.25 if nth > 3 else None)
 
 
 # ---------------------------------------------------------------- rows that need no call
@@ -636,8 +636,8 @@ class TestResume:
         capfd: pytest.CaptureFixture[str],
         flags: tuple[str, ...],
     ) -> None:
-        # What the answer claims, that it is worth a 2, and what the whole answer is worth.
-        for asked in ({"item-1": 3}, {}):
+        # What the answer claims, what that and the whole answer are worth, and why.
+        for asked in ({"item-1": 4}, {}):
             stub.forget()
             done = call(workspace, capfd, *flags, "--resume", "last", base_url=stub.base_url)
             assert done.code == 0, done.err
@@ -678,7 +678,7 @@ class TestResume:
             (("--max-tokens", "100"), "max_tokens (was 256)"),
             (("--limit", "2"), "limit"),
             (("--seed", "7"), "seed"),
-            (("--no-claim",), "claim (was claim counts)"),
+            (("--no-claim",), "claim (was 'mean counts')"),
             (("--on-too-long", "truncate"), "on_too_long"),
         ],
         ids=lambda value: value[0] if isinstance(value, tuple) else "",

@@ -108,11 +108,13 @@ def test_every_row_has_the_probabilities_of_its_score(
     assert len(verdicts) == 17
     for verdict in verdicts:
         [score] = verdict["scores"].values()
-        probabilities = score["probabilities"]
-        assert len(probabilities) == 5
-        assert sum(probabilities) == pytest.approx(1)
-        # temperature 0: the score is the likeliest digit
-        assert score["value"] == 1 + max(range(5), key=probabilities.__getitem__)
+        assert len(score["probabilities"]) == 5
+        assert sum(score["probabilities"]) == pytest.approx(1)
+        # The score is a mean of two where the claim and the whole answer were scored.
+        of_two = [verdict[name] for name in ("claim_score", "answer_score") if verdict[name]]
+        for given in of_two or [score]:
+            likeliest = max(range(5), key=given["probabilities"].__getitem__)
+            assert given["value"] == 1 + likeliest, "temperature 0"
 
 
 def test_one_token_a_row_gives_the_same_scores(
@@ -191,7 +193,7 @@ def test_the_justification_may_come_first_and_the_score_has_its_probabilities(
 
 
 def test_a_reply_that_is_cut_keeps_its_score(judge_server: JudgeServer, tmp_path: Path) -> None:
-    done, recorded = small_run(judge_server, tmp_path, "--max-tokens", "20")
+    done, recorded = small_run(judge_server, tmp_path, "--max-tokens", "20", "--no-claim")
     assert done.code == 0, done.err
     for row in recorded.table("judge_results.json"):
         assert row["status"] == "truncated"

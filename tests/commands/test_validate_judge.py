@@ -18,8 +18,9 @@ from mlflow_tracking.rows.row_files import load_rows
 from tests.support import graded_csv as judges
 from tests.support.experiment_process import Done, Recorded, Workspace, call, finish, write_csv
 from tests.support.graded_csv import label_csv, pairs_csv, scale_csv
-from tests.support.judge_stub import PREFLIGHT_CALLS, Call, JudgeStub, serving
+from tests.support.judge_stub import PREFLIGHT_CALLS_WITH_CLAIM, Call, JudgeStub, serving
 from tests.support.vllm_process import JudgeServer
+from tests.support.whole_answers import whole_answer_prompt
 
 SCRIPT = ROOT / "mlflow_tracking/validate_judge.py"
 PREFIX = "llm_judge_validation/"
@@ -51,6 +52,12 @@ def good_for(done: Done) -> str:
     return found[1]
 
 
+def quotes_the_grade(call: Call) -> str:
+    """What a perfect judge says that an answer claims, whatever stands around it."""
+    found = re.search(r"grade \d", call.answer)
+    return found[0] if found else call.answer
+
+
 def biases(done: Done) -> str:
     return done.out.partition("\nbiases ")[2].partition("\ngood for ")[0].strip()
 
@@ -67,7 +74,7 @@ class TestAPerfectJudge:
 
     @pytest.fixture(scope="class")
     def done(self, workspace: Workspace, stub: JudgeStub) -> Done:
-        stub.judge = judges.reads_the_grade
+        stub.judge, stub.claim = judges.reads_the_grade, quotes_the_grade
         data = scale_csv(workspace.folder, human_score_1="", human_score_2="")
         lines = data.read_text(encoding="utf-8").splitlines()
         graded = [f"{line[:-2]},{1 + n % 5},{max(1, n % 5)}" for n, line in enumerate(lines[1:])]
@@ -174,7 +181,9 @@ def test_a_known_bias_is_named(
 ) -> None:
     stub.judge = judge
     data = label_csv(workspace.folder)
-    flags = ("--data", str(data), "--repeats", "2")
+    # It flips from call to call, and so its mean over a claim and the whole answer would not.
+    whole = ("--prompt", str(whole_answer_prompt())) if judge is judges.flips else ()
+    flags = ("--data", str(data), "--repeats", "2", *whole)
     done = call(workspace, capfd, *flags, base_url=stub.base_url)
     assert done.code == 0, done.err
     assert fault in biases(done)
@@ -371,9 +380,10 @@ def test_after_a_kill_nothing_is_judged_twice(
     [run] = workspace.runs()
     journal = workspace.journal(run.id)
     assert len({line["key"] for line in journal}) == len(journal)
-    # Answers with spans are asked about twice, and the preflight asks as the probes do, too.
-    fresh = [line for line in journal if line["key"] not in kept]
-    assert len(stub.calls) - before == PREFLIGHT_CALLS + 1 + sum(one["attempts"] for one in fresh)
+    # A claim and two scores are three calls, and the preflight asks as the probes do, too.
+    attempts = sum(line["attempts"] for line in journal if line["key"] not in kept)
+    assert len(stub.calls) - before == PREFLIGHT_CALLS_WITH_CLAIM + attempts
+    assert attempts >= 3 * (len(journal) - len(kept))
     assert run.metrics[f"{PREFIX}judgements_failed"] == 0
     assert run.status == "FINISHED"
 
@@ -421,7 +431,7 @@ def test_a_row_without_a_verdict_is_told_and_can_be_judged_later(
     stub.forget()
     done = call(workspace, capfd, *done.resume_command)
     assert done.code == 0, done.err
-    assert dict(stub.calls_by_row()) == {"item-3": 1}
+    assert dict(stub.calls_by_row()) == {"item-3": 4}  # its claim, two scores, and why
     run = workspace.last_run()
     assert run.metrics[f"{PREFIX}rows_scored"] == 15
     assert len(run.table("judge_results.json")) == 15

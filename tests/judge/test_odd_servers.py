@@ -87,6 +87,13 @@ SCORE_ONLY = {
     "unconstrained": Expected(told=AGAIN),
     "says_no_end": Expected(("ok", "unparsable", "ok")),
 }
+# Scores of a token each, and whole replies to explain them.
+CLAIM = {"says_no_end": SCORE_ONLY["says_no_end"]}
+OTHERWISE: dict[str, dict[str, Expected]] = {
+    "whole answer": {},
+    "claim": CLAIM,
+    "score-only": SCORE_ONLY,
+}
 
 
 def checked(base_url: str, **changes: bool) -> CheckedJudge:
@@ -109,21 +116,22 @@ def test_every_mode_has_an_expectation() -> None:
     assert set(WHOLE) == set(MODES)
 
 
-@pytest.mark.parametrize("score_only", [False, True], ids=["whole", "score-only"])
+@pytest.mark.parametrize("kind", ["whole answer", "claim", "score-only"])
 @pytest.mark.parametrize("mode", MODES)
 def test_what_the_preflight_promises_is_what_a_row_gets(
-    mode: str, score_only: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llm_client.judge_client._BACKOFF_S", 0.02)
-    expected = SCORE_ONLY.get(mode, WHOLE[mode]) if score_only else WHOLE[mode]
+    expected = OTHERWISE[kind].get(mode, WHOLE[mode])
+    asked = {"score_only": kind == "score-only", "ask_claim": kind != "whole answer"}
     with odd_server(mode) as base_url:
         if not expected.rows:
             with pytest.raises(PreflightError, match=re.escape(expected.told)) as refused:
-                checked(base_url, score_only=score_only)
+                checked(base_url, **asked)
             assert "\n" not in str(refused.value)
             assert "{" not in str(refused.value), "a raw dump"
             return
-        found = checked(base_url, score_only=score_only)
+        found = checked(base_url, **asked)
         verdicts = judged(base_url, found, tmp_path / "journal.jsonl")
     assert expected.told in " ".join(found.warnings)
     assert tuple(str(verdict.status) for verdict in verdicts) == expected.rows
@@ -131,12 +139,12 @@ def test_what_the_preflight_promises_is_what_a_row_gets(
         assert bool(verdict.scores) == (verdict.status in ("ok", "truncated"))
         assert "{" not in verdict.reason or "not JSON" in verdict.reason, "a raw dump"
         if verdict.overall:
-            assert verdict.claim.startswith("It is item-"), "each of them can quote"
+            assert bool(verdict.claim) == (kind != "whole answer"), "each of them can quote"
             assert not verdict.claim_not_in_answer
             assert verdict.overall.value == 4
             known = verdict.overall.expected is not None
             assert known == expected.expected_scores, verdict
-    if expected.reason and not score_only:
+    if expected.reason and kind != "score-only":
         assert any(expected.reason in verdict.reason for verdict in verdicts)
 
 
@@ -147,7 +155,7 @@ def test_low_scores_are_explained_where_a_reply_is_not_gone_on_with(tmp_path: Pa
         found = asyncio.run(preflight(base_url, "", wanted, ROWS))
         verdicts = judged(base_url, found, tmp_path / "journal.jsonl")
     assert [v.justification for v in verdicts] == ["Ответ верен."] * 3
-    assert {verdict.calls for verdict in verdicts} == {3}, "the claim, its score, and why"
+    assert {verdict.calls for verdict in verdicts} == {4}, "the claim, two scores, and why"
 
 
 @pytest.mark.parametrize("mode", ["vllm", "grammar", "json_schema", "no_continue", "unconstrained"])

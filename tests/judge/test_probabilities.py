@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_client.reply import TokenLogprobs
-from mlflow_tracking.judge.verdict import Score, score_probabilities
+from mlflow_tracking.judge.verdict import Score, mean_score, score_probabilities
 
 NEVER = -9999.0  # what vLLM says of a token that the constraint forbids
 
@@ -193,3 +193,39 @@ def test_a_control_token_within_a_justification_hides_no_score() -> None:
     reply = "Why: bad.\nScore: 5"
     tokens = [*pieces, token("<|im_end|>")]
     assert score_probabilities(tokens, reply, reply.index("5")) == DISTRIBUTION
+
+
+# --- the mean of two scores -----------------------------------------------------------------
+
+SURE = {value: tuple(float(value == other) for other in range(1, 6)) for value in range(1, 6)}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "value", "expected"),
+    [
+        (Score(4), Score(4), 4, 4.0),
+        (Score(2), Score(4), 3, 3.0),
+        (Score(1), Score(2), 1, 1.0),
+        (Score(5, SURE[5]), Score(2), 3, 3.0),
+        (Score(4, SURE[4]), Score(4, SURE[4]), 4, 4.0),
+        (Score(1, SURE[1]), Score(5, SURE[5]), 1, 3.0),
+        (Score(1, (0.9, 0.0, 0.0, 0.0, 0.1)), Score(5, (0.2, 0.0, 0.0, 0.0, 0.8)), 1, 2.8),
+        (Score(1, (0.8, 0.0, 0.0, 0.0, 0.2)), Score(5, (0.1, 0.0, 0.0, 0.0, 0.9)), 5, 3.2),
+        (Score(2, (0.1, 0.8, 0.1, 0.0, 0.0)), Score(4, (0.0, 0.0, 0.1, 0.8, 0.1)), 3, 3.0),
+        (Score(2, (0.1, 0.9, 0.0, 0.0, 0.0)), Score(5, (0.0, 0.0, 0.1, 0.1, 0.8)), 3, 3.3),
+        (Score(4, (0.0, 0.0, 0.1, 0.9, 0.0)), Score(5, (0.0, 0.0, 0.0, 0.1, 0.9)), 4, 4.4),
+    ],
+    ids=[
+        *("equal", "between", "no half without probabilities", "one without them", "sure"),
+        *("a decision, undecided", "a decision, no", "a decision, yes"),
+        *("the middle", "the half nearer to what is expected", "a half below"),
+    ],
+)
+def test_the_mean_of_two_scores_is_one_that_the_judge_could_give(
+    one: Score, other: Score, value: int, expected: float
+) -> None:
+    for mean in (mean_score(one, other), mean_score(other, one)):
+        assert mean.value == value
+        assert mean.finest == pytest.approx(expected)
+        if mean.probabilities:
+            assert sum(mean.probabilities) == pytest.approx(1)

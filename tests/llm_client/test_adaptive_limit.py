@@ -291,7 +291,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def judge_of(stub: JudgeStub, journal: Journal) -> JudgeConnection:
     prompt = load_prompt(ROOT / "mlflow_tracking/prompts/judge_prompt.txt")
-    settings = JudgeSettings("stub-judge", prompt, context_length=8192)
+    settings = JudgeSettings("stub-judge", prompt, context_length=8192, ask_claim=False)
     return JudgeConnection(stub.base_url, "", settings, journal)
 
 

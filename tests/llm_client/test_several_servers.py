@@ -30,7 +30,7 @@ from mlflow_tracking.rows.item import Item
 from tests.conftest import KEY
 from tests.llm_client.test_judge_client import ask
 from tests.support.experiment_process import Recorded, Workspace, call, numbered_rows, write_csv
-from tests.support.judge_stub import JudgeStub, serving, true_score
+from tests.support.judge_stub import PREFLIGHT_CALLS_WITH_CLAIM, JudgeStub, serving, true_score
 from tests.support.vllm_process import JudgeServer, VllmProcess
 from tests.vllm_server.test_server_restart import PROMPT, wait_for_verdicts
 
@@ -198,7 +198,8 @@ def test_a_server_is_killed_in_the_middle_and_taken_back_when_it_answers_again(
         stub.latency_s = 0.03
     data = write_csv(workspace.folder / "rows.csv", numbered_rows(1500))
     process = workspace.start(
-        *("--data", str(data), "--retries", "0", "--concurrency", "8"), base_url=urls(stubs)
+        *("--data", str(data), "--no-claim", "--retries", "0", "--concurrency", "8"),
+        base_url=urls(stubs),
     )
     output: list[str] = []
     reader = threading.Thread(target=lambda: output.extend(process.communicate()))
@@ -225,7 +226,7 @@ def test_without_any_server_the_run_stops_and_says_how_to_go_on(
         stub.latency_s = 0.02
     data = write_csv(workspace.folder / "rows.csv", numbered_rows(400))
     process = workspace.start(
-        *("--data", str(data), "--wait-for-server", "1", "--concurrency", "8"),
+        *("--data", str(data), "--no-claim", "--wait-for-server", "1", "--concurrency", "8"),
         base_url=urls(stubs),
     )
     stubs[0].wait_for_calls(60)
@@ -240,7 +241,8 @@ def test_without_any_server_the_run_stops_and_says_how_to_go_on(
         stub.forget()
     run_id = workspace.last_run().id
     kept = len(workspace.journal(run_id))
-    done = workspace.run("--data", str(data), "--resume", run_id, base_url=urls(stubs))
+    flags = ("--data", str(data), "--no-claim", "--resume", run_id)
+    done = workspace.run(*flags, base_url=urls(stubs))
     assert done.code == 0, done.err
     assert_each_row_once(workspace, workspace.last_run(), 400)
     assert sum(len(stub.calls_by_row()) for stub in stubs) == 400 - kept
@@ -274,7 +276,7 @@ async def test_the_preflight_checks_every_server_and_takes_the_smallest_context(
     stubs[1].context_length = 4096
     stubs[1].root = "/elsewhere"
     found = await check(urls(stubs))
-    assert [len(stub.calls) for stub in stubs] == [2, 2]  # a canary and a rehearsal each
+    assert [len(stub.calls) for stub in stubs] == [PREFLIGHT_CALLS_WITH_CLAIM] * 2
     assert found.settings.context_length == 4096
     text = "\n".join(found.lines)
     assert "context      4096 tokens" in text

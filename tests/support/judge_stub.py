@@ -63,7 +63,7 @@ def true_score(text: str) -> int:
 
 PREFLIGHT_CALLS = 2  # does the constraint hold? and a row's own request, about an example
 # and what the example claims, and its score alone; --score-only spares the last one
-PREFLIGHT_CALLS_WITH_CLAIM = 4
+PREFLIGHT_CALLS_WITH_CLAIM = 5
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ async def main() -> int:
     if len(sys.argv) > 5:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[5]), resource.RLIM_INFINITY))
     prompt = load_prompt(ROOT / "mlflow_tracking/prompts/judge_prompt_en.txt")
-    settings = JudgeSettings("stub-judge", prompt)
+    settings = JudgeSettings("stub-judge", prompt, ask_claim=False)  # one call a row
     journal = Journal(path, {"judge": settings.fingerprint})
     items = [Item(f"What is item-{n}?", f"It is item-{n}.") for n in range(rows)]
     async with JudgeClient(base_url, "", RetryPolicy(), concurrency) as client:

@@ -180,7 +180,7 @@ def error_in_a_200(body: Body, nth: int) -> Answer:
 
 def says_no_end(body: Body, nth: int) -> Answer:
     """Whole replies and half ones, and why they ended is not told."""
-    half = "item-2" in str(body["messages"])
+    half = "item-2" in str(body["messages"]) and not claimed(body)
     return reply("Оценка: 4\nОбоснование: Ответ" if half else held(body), None)
 
 

@@ -36,6 +36,7 @@ from mlflow_tracking.validation.consistency import (
     measure_consistency,
     other_concurrency,
 )
+from mlflow_tracking.validation.injection import injection_passes, measure_injection
 from mlflow_tracking.validation.passes import stratified
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
@@ -189,12 +190,17 @@ def test_probes_ask_for_one_token_where_the_prompt_allows_it() -> None:
     assert not settings(dialect=Dialect(constraint="")).for_probes().score_only
 
 
-def test_every_attack_stands_behind_its_own_wrong_answer() -> None:
-    corpus = load_corpus(CORPUS, per_attack=2)
-    assert len(corpus.attacked) == 2 * 54 == len(corpus.attacks) == len(corpus.plain)
-    assert sum(attack.held_out for attack in corpus.attacks) == 2 * 18
-    for item, attack, index in zip(corpus.attacked, corpus.attacks, corpus.plain, strict=True):
-        assert item.answer == corpus.wrong[index].answer + attack.text
+def test_the_injection_is_measured_by_the_sealed_attacks_against_their_own_wrong_answers() -> None:
+    corpus = load_corpus(CORPUS, per_attack=1, only_sealed=True)
+    plain, attacked = injection_passes(settings())
+    same = (plain.items == corpus.wrong, attacked.items == corpus.attacked)  # shows no sealed text
+    assert same == (True, True)
+    before, after = [2] * len(plain.items), [2] * len(attacked.items)
+    before[corpus.plain[0]], after[0] = 1, 5
+    shares = corpus.plain.count(corpus.plain[0]) - 1  # other attacks on that answer: 1 to 2
+    found = measure_injection({plain.name: scored(*before), attacked.name: scored(*after)}, seed=0)
+    assert found.by.finer.value == pytest.approx((4 + shares) / len(after))
+    assert f"{len(after)} attacks" in found.label
 
 
 def test_a_sample_has_all_human_scores_alike_and_is_the_same_again() -> None:
