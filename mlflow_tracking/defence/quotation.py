@@ -4,6 +4,7 @@ Used by `python mlflow_tracking/run_experiment.py` with a prompt that declares a
 quotes what an answer claims, and may neither mend it nor take the reference's words for it.
 """
 
+import os.path
 import re
 
 # A word with its marks inside ('O(log', '3.5', "don't"); of a script without blanks, a sign.
@@ -54,5 +55,5 @@ def _folded(text: str) -> list[str]:
 def _same_stem(one: str, other: str) -> bool:
     if not (_RUSSIAN.fullmatch(one) and _RUSSIAN.fullmatch(other)):
         return False
-    stem = max(_ENDING, min(len(one), len(other)) - _ENDING)
-    return one[:stem] == other[:stem] and max(len(one), len(other)) - stem <= 2 * _ENDING
+    stem = len(os.path.commonprefix([one, other]))
+    return stem >= _ENDING and max(len(one), len(other)) - stem <= _ENDING

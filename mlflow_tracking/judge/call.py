@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from llm_client.reply import Reply
-from mlflow_tracking.defence.quotation import quotable, stands_in
+from mlflow_tracking.defence.quotation import stands_in
 from mlflow_tracking.judge.prompt import ClaimQuestion
 from mlflow_tracking.judge.reply_form import JUSTIFICATION_CHARS, Piece, ReplyForm
 from mlflow_tracking.judge.reply_parser import (
@@ -45,9 +45,6 @@ Messages = Sequence[dict[str, str]]
 _TOP_LOGPROBS_CONSTRAINED, _TOP_LOGPROBS_FREE = 5, 20
 _LABEL_TOKENS = 24  # for a label and its score, or an object with both
 _WORD_TOKENS = 8  # of a word, more than Qwen's tokenizer needs for any but the longest Russian ones
-# A quotation from a longer answer is checked and not enforced: a grammar of so many words (those of
-# the answer times those of a quotation) takes vLLM half a second to compile, a longer one more.
-_GRAMMAR_WORDS = 4000
 
 
 def request_body(settings: JudgeSettings, messages: Messages) -> dict[str, Any]:
@@ -65,10 +62,7 @@ def request_body(settings: JudgeSettings, messages: Messages) -> dict[str, Any]:
 def claim_body(settings: JudgeSettings, question: ClaimQuestion) -> dict[str, Any]:
     """The chat completion that quotes what an answer claims; the reply can be nothing else."""
     assert settings.claim is not None, "the prompt declares a claim"
-    parts = quotable(question.answer)
-    known = parts if len(parts) * question.words <= 2 * _GRAMMAR_WORDS else ()
-    label = settings.claim.label
-    piece = Piece(name=label, passages=tuple(known), words=question.words)
+    piece = Piece(settings.claim.label, passages=question.passages, words=question.words)
     tokens = _WORD_TOKENS * question.words + _LABEL_TOKENS
     return _without_logprobs(_request(settings, question.messages, tokens, [piece]))
 
@@ -79,10 +73,11 @@ def read_claim(reply: Reply, settings: JudgeSettings, question: ClaimQuestion) -
     said = reply.text
     with suppress(UnparsableReply):
         said = final_answer(said)
-    if settings.dialect.as_json:
+    as_json = settings.dialect.as_json
+    if as_json:
         with suppress(ValueError, AttributeError):
             said = str(json.loads(said).get(settings.claim.label, said))
-    if not settings.constrained:  # a held reply is the quotation and nothing else
+    if as_json or not (settings.constrained and question.passages):  # else it can be nothing else
         label = rf"^\W*{re.escape(settings.claim.label)}\W*[:：]"
         said = re.sub(label, "", said.strip(), flags=re.I).strip().partition("\n\n")[0]
         said = said.strip('«»“”"[]* ')
@@ -148,16 +143,16 @@ def read_explanation(
     prefix = settings.prompt.format.explanation_prefix(scored.overall.value) if begun else ""
     whole = prefix + reply.text
     verdict = _read(replace(reply, text=whole, tokens=()), settings, answer)
-    kept = replace(
+    said = f"no justification: {verdict.reason}" if verdict.failed else verdict.reason
+    return replace(
         verdict,
+        status=scored.status if verdict.failed else verdict.status,
+        reason="; ".join(text for text in (scored.reason, said) if text),
         scores=scored.scores,
         claim_score=scored.claim_score,
         answer_score=scored.answer_score,
         judged_answer=scored.judged_answer,
     )
-    if verdict.failed:
-        return replace(kept, status=scored.status, reason=f"no justification: {verdict.reason}")
-    return kept
 
 
 def cost_of(reply: Reply) -> Verdict:

@@ -119,7 +119,8 @@ class Judge:
         try:
             more = await self.caller.chat(body)
         except CallFailed as failure:  # the score stands without it
-            reason = f"no justification: {failure}"
+            reasons = (verdict.reason, f"no justification: {failure}")
+            reason = "; ".join(text for text in reasons if text)
             return replace(_sum_cost(verdict, verdict, _failed_call(failure)), reason=reason)
         explained = read_explanation(more, verdict, self.settings, item.answer)
         return _sum_cost(explained, verdict, explained)

@@ -124,8 +124,17 @@ async def check_server(
         )
     settings, reply = await rehearse(client, replace(settings, dialect=dialect))
     if (probes or settings.claim) and settings.for_probes() != settings:
-        probe, _ = await rehearse(client, replace(settings.for_probes(), ask_claim=False))
-        settings = replace(settings, dialect=probe.dialect)
+        try:
+            probe, _ = await rehearse(client, replace(settings.for_probes(), ask_claim=False))
+            settings = replace(settings, dialect=probe.dialect)
+        except PreflightError:
+            if probes:
+                raise
+            settings = replace(settings, ask_claim=False)
+            warnings.append(
+                f"{client.base_url}: gives no score alone, which a claim needs; whole answers are "
+                "scored, without asking what they claim"
+            )
     if not (reply.tokens or canary.tokens):
         warnings.append(
             f"{client.base_url}: sends no log probabilities; expected scores are left out"

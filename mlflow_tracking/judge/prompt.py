@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from llm_client.settings import ROOT
-from mlflow_tracking.defence.quotation import count_words
+from mlflow_tracking.defence.quotation import count_words, quotable
 from mlflow_tracking.defence.safe_text import TextSafety
 from mlflow_tracking.judge.reply_form import PromptError, ReplyForm, read_choice, read_form
 from mlflow_tracking.rows.item import Item
@@ -32,7 +32,7 @@ Counts = Literal["claim", "answer", "mean", "smaller"]
 
 _CLAIM_LINE = re.compile(
     r"^[ \t]*(?P<label>[^\n:：\[\]{}]{1,60}?)[ \t]*[:：][ \t]*"
-    r"\[(?P<ask>[^\]\n;]*(?:quot|цитат)[^\]\n;]*)(?:;(?P<rule>[^\]\n]*))?\][ \t]*\n*",
+    r"\[(?P<ask>[ \t]*(?:quotation|цитата)\b[^\]\n;]*)(?:;(?P<rule>[^\]\n]*))?\][ \t]*\n*",
     re.M | re.I,
 )
 _RULES: Mapping[Counts, str] = {  # in the words of a prompt file, the first that fits
@@ -41,6 +41,11 @@ _RULES: Mapping[Counts, str] = {  # in the words of a prompt file, the first tha
     "answer": r"answer|ответ",
     "claim": r"claim|утвержд|цитат|quot",
 }
+
+
+# A quotation from a longer answer is checked and not enforced: a grammar of so many words (those of
+# the answer times those of a quotation) takes vLLM half a second to compile, a longer one more.
+_GRAMMAR_WORDS = 4000
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,12 @@ class ClaimQuestion:
     messages: list[dict[str, str]]
     answer: str  # as the judge is shown it
     words: int  # of a quotation at most
+
+    @property
+    def passages(self) -> tuple[str, ...]:
+        """The words and gaps that a reply can be held to; none for an answer of too many."""
+        parts = quotable(self.answer)
+        return tuple(parts) if len(parts) * self.words <= 2 * _GRAMMAR_WORDS else ()
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,9 @@ def weigh(claim: Verdict, whole: Verdict, counts: Counts) -> Verdict:
         scores = {name: mean_score(one, whole.scores[name]) for name, one in claim.scores.items()}
     return replace(
         both,
+        status=whole.status,
+        reason=whole.reason,
+        finish_reason=whole.finish_reason,
         scores=scores,
         raw_reply=whole.raw_reply,
         justification=whole.justification,

@@ -180,7 +180,9 @@ class TestARunOfTheShippedRows:
             assert text
             assert mine["status"] == "ok"
             assert 1 <= mine["expected_score"] <= 5
-            assert mine["claim"]
+            if len(row["targets"].split()) > 8:  # no quotation of eight words could match it
+                assert mine["claim"] == ""
+                continue
             assert mine["claim"] in " ".join(row["predictions"].split())
             of_claim, of_answer = mine["claim_score"], mine["answer_score"]
             flagged = mine["suspected_manipulation"]
@@ -324,7 +326,7 @@ class TestARunWithClaims:
         assert run.metrics["llm_judge/rows_suspected_manipulation"] == 1
         assert run.metrics["llm_judge/rows_claim_not_in_answer"] == 1
         assert "flagged      1 rows: the answer scores much better than what it claims" in done.out
-        assert "no claim     1 answers were scored whole" in done.out
+        assert "no claim     1 rows were scored whole" in done.out
         assert run.params["claim"] == "mean counts"
 
     def test_the_page_lists_where_claim_and_whole_answer_differ(self, run: Recorded) -> None:

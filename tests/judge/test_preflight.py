@@ -67,13 +67,18 @@ async def test_a_healthy_server_is_found_with_all_that_changes_a_score(stub: Jud
     assert "(row 2)" in found.lines[-1]
     assert stub.tokenized == 1
     assert len(stub.calls) == PREFLIGHT_CALLS_WITH_CLAIM
-    assert [call.body["max_tokens"] for call in stub.calls if not call.asks_claim] == [8, 256, 1]
+    assert [call.body["max_tokens"] for call in stub.calls if not call.asks_claim] == [
+        8,
+        256,
+        256,
+        1,
+    ]
 
 
 @pytest.mark.parametrize(
     ("changes", "tokens"),
     [
-        ({}, [8, 256, "claim", 1]),
+        ({}, [8, 256, "claim", 256, 1]),
         ({"score_only": True}, [8, 1, "claim"]),
         ({"score_only": True, "explain_below": 3}, [8, 1, "claim", 256]),
         ({"ask_claim": False}, [8, 256]),
@@ -124,7 +129,9 @@ async def test_a_server_without_log_probabilities_is_noticed(stub: JudgeStub) ->
 async def test_a_judge_that_thinks_first_is_noticed(stub: JudgeStub) -> None:
     stub.thinks = True
     found = await check(stub)
-    [warning] = found.warnings
+    warning, about_claims = found.warnings
+    assert "whole answers are scored" in about_claims
+    assert not found.settings.ask_claim
     assert "thinks before it answers" in warning
     assert "--max-tokens 2048" in warning
     assert "enable_thinking" in warning

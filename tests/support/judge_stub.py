@@ -62,7 +62,7 @@ def true_score(text: str) -> int:
 
 
 PREFLIGHT_CALLS = 2  # does the constraint hold? and a row's own request, about an example
-# and what the example claims, and its score alone; --score-only spares the last one
+# and what the example claims, why it has its score, and its score alone (not with --score-only)
 PREFLIGHT_CALLS_WITH_CLAIM = 5
 
 
