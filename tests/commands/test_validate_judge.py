@@ -380,8 +380,8 @@ def test_after_a_kill_nothing_is_judged_twice(
     [run] = workspace.runs()
     journal = workspace.journal(run.id)
     assert len({line["key"] for line in journal}) == len(journal)
-    # A claim and two scores are three calls, one for a row with a long reference; the preflight asks
-    # as the probes do, too.
+    # A claim and two scores are three calls (a long reference has one), and the preflight asks as
+    # the probes do, too.
     attempts = sum(line["attempts"] for line in journal if line["key"] not in kept)
     assert len(stub.calls) - before == PREFLIGHT_CALLS_WITH_CLAIM + attempts
     assert attempts > 2 * (len(journal) - len(kept))
