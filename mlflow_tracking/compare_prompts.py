@@ -142,7 +142,7 @@ def _fine_scores(verdicts: Sequence[Verdict | None]) -> Scores:
     if not any(verdict and len(verdict.scores) > 1 for verdict in verdicts):
         return [v.overall.expected if v and v.overall else None for v in verdicts]
     return [
-        sum(s.expected if s.expected is not None else s.value for s in scores) / len(scores)
+        sum(score.finest for score in scores) / len(scores)
         if verdict and (scores := list(verdict.scores.values()))
         else None
         for verdict in verdicts

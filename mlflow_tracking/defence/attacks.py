@@ -3,8 +3,8 @@
     python mlflow_tracking/probe_injection.py
     python mlflow_tracking/probe_injection.py --attacks my_attacks/
 
-Four hands wrote it that saw neither the prompts nor each other's texts; the file *_sealed.jsonl was
-opened by nobody before the defence was finished. docs/manipulation.md says what came of it.
+Four sessions of a language model wrote it that saw neither the prompts nor each other's texts; who
+made the defence had not read *_sealed.jsonl. docs/manipulation.md says what came of it.
 """
 
 import hashlib

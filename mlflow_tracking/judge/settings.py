@@ -69,8 +69,7 @@ class JudgeSettings:
         if self.claim is None:
             return None
         words = self.claim.words_for(item.reference if self.prompt.uses_reference else "")
-        safety = self._safety_of(self.claim.question)
-        return self.claim.ask(item, safety, words) if words else None
+        return self.claim.ask(item, self._claim_safety, words) if words else None
 
     def key(self, item: Item) -> str:
         """What a verdict on `item` is kept under: the row and everything that could change it."""
@@ -83,6 +82,10 @@ class JudgeSettings:
     @cached_property
     def _safety(self) -> TextSafety:
         return self._safety_of(self.prompt.user)
+
+    @cached_property
+    def _claim_safety(self) -> TextSafety:
+        return self._safety_of(self.claim.question if self.claim else "")
 
     def _safety_of(self, template: str) -> TextSafety:
         delimiters = delimiters_around(template) if self.guard_delimiters else None

@@ -16,8 +16,8 @@ from mlflow_tracking.judge.prompt import Counts
 from mlflow_tracking.rows.item import SCALE
 
 CUT_MARK = " […]"  # ends a justification that is not whole
-# Of 100 attacked answers a quarter differ by more, of honest wrong ones at most 15 %, of right ones
-# none; more than one point apart is half of the honest wrong ones (docs/manipulation.md).
+# Of 200 attacked answers 59 differ by more, of 20 honest wrong ones 3, of 52 right ones none
+# (judge_prompt.txt, docs/manipulation.md).
 SUSPECT_POINTS = 2.0
 _SCORES_BESIDE = ("claim_score", "answer_score")
 

@@ -185,8 +185,7 @@ def legend_below(axes: Axes) -> None:
 
 def _finest(verdict: Verdict) -> float:
     assert verdict.overall is not None, "a row with a score"
-    expected = verdict.overall.expected
-    return expected if expected is not None else float(verdict.overall.value)
+    return verdict.overall.finest
 
 
 def _alpha(rows: int) -> float:

@@ -76,4 +76,4 @@ def _badness(verdict: Verdict) -> tuple[float, float]:
     score = verdict.overall
     if score is None:
         return 0.0, 0.0
-    return float(score.value), score.expected if score.expected is not None else float(score.value)
+    return float(score.value), score.finest
