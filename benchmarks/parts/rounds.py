@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from benchmarks.parts.ceiling import request_bodies
 from benchmarks.parts.contestants import CONTESTANTS, SCORE_ONLY, Bench
-from benchmarks.parts.passes import MeasuredPass, Tally
+from benchmarks.parts.passes import ON_SERVER, MeasuredPass, Tally
 from benchmarks.parts.server_counters import ServerPages
 from llm_client.caller import ServerGone
 from mlflow_tracking.rows.item import Item
@@ -28,16 +28,31 @@ class Rounds:
     stopped: str = ""
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A contestant, and the server that it asks."""
+
+    contestant: str
+    bench: Bench
+    server: str = ""  # its name, where it is not the one of the others
+
+    @property
+    def name(self) -> str:
+        """As the table has it."""
+        return self.contestant + ON_SERVER + self.server if self.server else self.contestant
+
+
 def take_turns(
-    bench: Bench, names: Sequence[str], rows: int, rounds: int, tell: Callable[[str], None]
+    turns: Sequence[Turn], rows: int, rounds: int, tell: Callable[[str], None]
 ) -> Rounds:
-    """Every contestant's passes of `rows` rows; `tell` hears of each."""
+    """Every turn's passes of `rows` rows; `tell` hears of each."""
     found = Rounds()
     try:
         for number in range(1, rounds + 1):
-            for name in names if number % 2 else names[::-1]:
-                own = distinct_rows(bench.experiment.data.items, rows + 1)
-                found.passes.append(one_pass(bench, name, number, own))
+            for turn in turns if number % 2 else turns[::-1]:
+                own = distinct_rows(turn.bench.experiment.data.items, rows + 1)
+                measured = one_pass(turn.bench, turn.contestant, number, own)
+                found.passes.append(replace(measured, contestant=turn.name))
                 _tell(found.passes[-1], tell)
     except KeyboardInterrupt:
         found.stopped = "interrupted"

@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks.parts.contestants import SCORE_ONLY
-from benchmarks.parts.passes import Cost, MeasuredPass
+from benchmarks.parts.passes import ON_SERVER, Cost, MeasuredPass
 
 HEADER = (
     "contestant",
@@ -115,12 +115,19 @@ def markdown(passes: Passes, names: Sequence[str], about: Sequence[str]) -> str:
     lines = [cells(passes, name) for name in ran]
     text = ["| " + " | ".join(line) + " |" for line in (HEADER, ["---"] * len(HEADER), *lines)]
     failures = [line for name in ran for line in failure_lines(passes, name)]
+    about = [*about, *(_beside(passes, name) for name in ran if ON_SERVER in name)]
     notes = [f"- {line}" for line in (*about, *failures)]
     if any(done.strangers for done in passes):
         notes.append(
             "- NOT CLEAN: others' requests were on the server too; their tokens are left out"
         )
     return "\n".join([*text, "", *notes]) + "\n"
+
+
+def _beside(passes: Passes, name: str) -> str:
+    """How much slower or faster the same contestant was on the other server."""
+    own, _, server = name.partition(ON_SERVER)
+    return f"{own}: {_times(ratio(passes, own, name))} times as many rows/s as on {server}"
 
 
 def failure_lines(passes: Passes, name: str) -> list[str]:

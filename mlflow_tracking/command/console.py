@@ -48,15 +48,33 @@ class Progress:
         self._bar.close()
 
 
-def print_table(data: DataSet, verdicts: Sequence[Verdict | None]) -> None:
-    """Row, score and shortened justification of each row, the first ones of many."""
-    width = max(60, shutil.get_terminal_size((100, 24)).columns) - 16
-    say(f"{'row':>5}  {'score':>5}  justification")
-    for row, verdict in list(zip(data.rows, verdicts, strict=True))[:_TABLE_ROWS]:
+class VerdictTable:
+    """Row, score and shortened justification, printed as the verdicts come: the first ones of many.
+
+    Above the progress bar, if there is one.
+    """
+
+    def __init__(self, data: DataSet) -> None:
+        self._data, self._shown = data, set[int]()
+
+    def show(self, verdict: Verdict | None, places: Sequence[int]) -> None:
+        """Print the verdict for the rows at these places, as far as there is room."""
+        width = max(60, shutil.get_terminal_size((100, 24)).columns) - 16
         score = str(verdict.overall.value) if verdict and verdict.overall else "-"
-        say(f"{row.number:>5}  {score:>5}  {shorten(_note(verdict), width)}")
-    if len(verdicts) > _TABLE_ROWS:
-        say(f"       … and {len(verdicts) - _TABLE_ROWS} more rows, all in MLflow's table")
+        for place in places[: _TABLE_ROWS - len(self._shown)]:
+            if not self._shown:
+                tqdm.write(f"{'row':>5}  {'score':>5}  justification", sys.stdout)
+            self._shown.add(place)
+            number, note = self._data.rows[place].number, shorten(_note(verdict), width)
+            tqdm.write(f"{number:>5}  {score:>5}  {note}", sys.stdout)
+
+    def close(self, verdicts: Sequence[Verdict | None]) -> None:
+        """Print the rows that are not there yet, and how many there is no room for."""
+        for place, verdict in enumerate(verdicts):
+            if place not in self._shown:
+                self.show(verdict, [place])
+        if len(verdicts) > len(self._shown):
+            say(f"       … and {len(verdicts) - len(self._shown)} more rows, all in MLflow's table")
 
 
 def _note(verdict: Verdict | None) -> str:

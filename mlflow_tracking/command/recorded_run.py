@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_client.settings import redacted
-from mlflow_tracking.command.console import print_summary, print_table, say, warn
+from mlflow_tracking.command.console import VerdictTable, print_summary, say, warn
 from mlflow_tracking.command.experiment import Experiment
 from mlflow_tracking.command.frame import (
     INTERRUPTED,
@@ -77,6 +77,7 @@ class RecordedRun:
         self.missing = ""  # what a run that goes on would judge, in words
         self.exit_code = 0
         self.judged, self.judged_s = 0, 0.0  # rows by this process, and seconds
+        self.table = VerdictTable(experiment.data)
         self.in_flight: tuple[int, int] | None = None  # rows at once: at the end, and at most
         self._go_on = go_on
 
@@ -100,7 +101,12 @@ class RecordedRun:
         """Have every row judged: its verdict, or None where judging stopped before."""
         items, judge = self.experiment.data.items, self.judge
         verdicts = known_verdicts(items, judge.settings, judge.journal)
-        with self.judging(len(items)) as tell:
+        with self.judging(len(items)) as count:
+
+            def tell(verdict: Verdict, places: Sequence[int]) -> None:
+                count(verdict, places)
+                self.table.show(verdict, places)
+
             evaluate_with_llm_judge(
                 [item.answer for item in items],
                 [item.question for item in items],
@@ -152,7 +158,7 @@ class RecordedRun:
             rows = list(zip(data.rows, verdicts, strict=True))
             summary = summarise(totals.overall, metrics)
             publish(self.run_id, judge, rows, summary, experiment.run.traces, warn)
-        print_table(data, verdicts)
+        self.table.close(verdicts)
         print_summary(metrics)
         self.count_missing(int(metrics["llm_judge/rows_failed"]), len(verdicts))
 

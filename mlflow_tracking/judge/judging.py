@@ -106,16 +106,27 @@ async def judge_all(
 
 
 def _unjudged(items: Sequence[Item], judge: Judge, journal: Journal, tell: OnVerdict) -> _Waiting:
-    """Each different item that is not settled, once, with the places where it stands."""
+    """Each different item that is not settled, once, with the places where it stands.
+
+    Those of one question follow each other: the server has what they share in its cache then.
+    """
     places: dict[str, list[int]] = {}
-    for place, item in enumerate(items):
-        places.setdefault(judge.settings.key(item), []).append(place)
+    for place in by_question(items):
+        places.setdefault(judge.settings.key(items[place]), []).append(place)
     for key, same in places.items():
         known = journal.settled(key)
         if known is None:
             yield key, items[same[0]], same
         else:
             tell(known, same)
+
+
+def by_question(items: Sequence[Item]) -> list[int]:
+    """The indices of the items, those of one question and reference together, at its first's."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, item in enumerate(items):
+        groups.setdefault((item.question, item.reference), []).append(place)
+    return [place for places in groups.values() for place in places]
 
 
 async def _work(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_client.adaptive_limit import AT_FIRST, MOST, AdaptiveLimit
+from llm_client.adaptive_limit import AT_FEW, AT_FIRST, MOST, AdaptiveLimit
 from llm_client.caller import CallFailed, RetryPolicy
 from llm_client.judge_client import JudgeClient
 from llm_client.server_pool import ServerLoad, server_load
@@ -48,6 +48,22 @@ class Server:
             self.in_flight -= 1
             self.seen.append(self.limit.limit)
         return self.limit.limit
+
+
+async def test_it_begins_with_few_and_each_that_ends_makes_room_for_one_more() -> None:
+    server = Server(lambda in_flight: 1.0)  # a judge on two CPU cores
+    assert server.limit.limit == AT_FEW
+    await server.judge(AT_FIRST)
+    assert server.seen[:3] == [AT_FEW + 1, AT_FEW + 2, AT_FEW + 3]
+    assert server.seen[AT_FIRST - AT_FEW - 1 :] == [AT_FIRST] * (AT_FEW + 1)
+
+
+async def test_a_refusal_ends_the_slow_start() -> None:
+    server = Server(lambda in_flight: 1.0)
+    await server.judge(6)
+    server.limit.refused()
+    assert server.limit.limit == (AT_FEW + 6) // 2
+    assert await server.judge(5) == (AT_FEW + 6) // 2
 
 
 async def test_it_rises_until_more_in_flight_brings_nothing() -> None:
@@ -275,11 +291,11 @@ async def test_a_call_that_one_of_two_servers_refuses_lowers_nothing(
         async with JudgeClient(f"{dead.base_url},{alive.base_url}", "", RetryPolicy()) as client:
             await asyncio.gather(*(client.chat(body | {"max_tokens": 9}) for _ in range(20)))
             assert len(dead.calls) >= 3
-            assert client.limit.limit == AT_FIRST
+            assert client.limit.limit >= AT_FEW
         async with JudgeClient(dead.base_url, "", RetryPolicy(attempts=3)) as client:
             with pytest.raises(CallFailed, match="503"):
                 await client.chat(body | {"max_tokens": 9})
-            assert client.limit.limit == AT_FIRST // 2  # and not a quarter: it is one overload
+            assert client.limit.limit == AT_FEW // 2  # and not a quarter: it is one overload
 
 
 @pytest.fixture
