@@ -85,10 +85,10 @@ def cache_folder() -> Path:
     return Path(root) / "llm-judge"
 
 
-def int8_instructions(cpuinfo: Path = CPUINFO) -> str:
+def int8_instructions() -> str:
     """The processor's own instructions for int8, empty if it has none that vLLM uses."""
     try:
-        words = set(cpuinfo.read_text().split())
+        words = set(CPUINFO.read_text().split())
     except OSError:
         return ""
     return next((name for name in INT8_INSTRUCTIONS if name in words), "")

@@ -7,6 +7,7 @@ The packages here are two tiny wheels in a folder, downloaded by the real pip; t
 """
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from llm_client.settings import ROOT
 from tests.support.hub_stub import Hub, hub
 from tests.support.vllm_process import free_port
 from vllm_server import default_weights as weights
+from vllm_server.convert_gguf import MADE_FROM
 from vllm_server.weight_sources import Pin, WeightsError, from_packages
 
 PARTS = (b"GGUF one ", b"and two")
@@ -67,14 +69,32 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def made(folder: Path, made_from: Mapping[str, str]) -> Path:
+    """A folder that says so of itself."""
+    folder.mkdir(parents=True)
+    (folder / MADE_FROM).write_text(json.dumps(made_from))
+    return folder
+
+
+def origin(form: str, pin: Pin = PIN) -> dict[str, str]:
+    return {"repo": pin.repo, "file": pin.file, "sha256": pin.sha256, "form": form}
+
+
+@pytest.fixture(params=["avx2 avx512_vnni", "avx2"], ids=["vnni", "no-vnni"])
+def cpuinfo(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"model name\t: A CPU\nflags\t\t: fpu {request.param} sse2\n")
+    return path
+
+
 @pytest.fixture
 def converted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What was converted; the conversion itself is transformers' and takes a minute."""
+    """What was converted; the conversion itself has tests of its own."""
     seen: list[bytes] = []
 
-    def convert(gguf: Path, folder: Path) -> None:
+    def convert(gguf: Path, folder: Path, int8: bool, made_from: Mapping[str, str]) -> None:
         seen.append(gguf.read_bytes())
-        folder.mkdir()
+        made(folder, made_from)
 
     monkeypatch.setattr(weights, "convert", convert)
     return seen
@@ -85,13 +105,51 @@ def test_the_packages_are_joined_checked_and_cleaned_up(
 ) -> None:
     folder = weights.default_weights(tmp_path / "cache", PIN, "packages")
     assert converted == [WHOLE]
-    assert {path.name for path in folder.parent.iterdir()} == {weights.NAME, f"{weights.NAME}.lock"}
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, f"{weights.NAME}.lock"}
+
+
+def test_the_processor_says_whether_it_is_int8(
+    index: Path,
+    converted: list[bytes],
+    tmp_path: Path,
+    cpuinfo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(weights, "CPUINFO", cpuinfo)
+    vnni = "avx512_vnni" in cpuinfo.read_text()
+    folder = weights.default_weights(tmp_path / "cache", PIN, "packages")
+    assert folder.name == f"{weights.NAME}-{'w8a8' if vnni else 'bf16'}"
+    said = "int8, the processor has avx512_vnni" if vnni else "bf16, the processor has no VNNI"
+    assert f"converting to {said} (about" in capsys.readouterr().err
+    other = weights.default_weights(tmp_path / "cache", PIN, "packages", "bf16" if vnni else "int8")
+    assert other != folder
+
+
+def test_an_older_folder_is_left_alone_and_not_used(
+    index: Path,
+    converted: list[bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    older = tmp_path / "cache" / weights.OLDER
+    older.mkdir(parents=True)
+    (older / "config.json").write_text("{}")
+    folder = weights.default_weights(tmp_path / "cache", PIN, "packages")
+    assert folder != older
+    assert [path.name for path in older.iterdir()] == ["config.json"]
+    assert f"{older} is of an earlier version and not used" in capsys.readouterr().err
+
+
+def test_a_folder_of_other_weights_is_not_taken_for_ours(tmp_path: Path) -> None:
+    made(tmp_path / weights.FOLDERS["int8"], origin("int8", replace(PIN, sha256="0" * 64)))
+    with pytest.raises(WeightsError, match="was not made from the pinned file; move it away"):
+        weights.default_weights(tmp_path, PIN, "packages", "int8")
 
 
 def test_what_is_there_is_not_fetched_again(converted: list[bytes], tmp_path: Path) -> None:
-    folder = tmp_path / "cache" / weights.NAME
-    folder.mkdir(parents=True)
-    assert weights.default_weights(tmp_path / "cache", PIN, "auto") == folder
+    folder = made(tmp_path / "cache" / weights.FOLDERS["int8"], origin("int8"))
+    assert weights.default_weights(tmp_path / "cache", PIN, "auto", "int8") == folder
     assert converted == []
 
 
@@ -111,7 +169,7 @@ def test_a_download_that_stopped_goes_on_with_the_parts_that_are_missing(
 def test_a_conversion_that_stopped_needs_no_second_download(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, converted: list[bytes]
 ) -> None:
-    def killed(gguf: Path, folder: Path) -> None:
+    def killed(gguf: Path, folder: Path, int8: bool, made_from: Mapping[str, str]) -> None:
         folder.with_name(f"{folder.name}.converting").mkdir()
         raise KeyboardInterrupt
 
@@ -232,9 +290,9 @@ def test_a_full_disk_is_told_before_the_download(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_the_folder_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "llm-judge" / weights.NAME
-    folder.mkdir(parents=True)
-    command = [sys.executable, str(ROOT / "vllm_server" / "default_weights.py")]
+    cache = tmp_path / "llm-judge"
+    folder = made(cache / weights.FOLDERS["bf16"], origin("bf16", weights.PIN))
+    command = [sys.executable, str(ROOT / "vllm_server" / "default_weights.py"), "--form", "bf16"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{folder}\n", "")

