@@ -76,11 +76,17 @@ class ClaimForm:
         path = ROOT / f"mlflow_tracking/prompts/claim/question_{language}.txt"
         return path.read_text(encoding="utf-8").strip()
 
-    def ask(self, item: Item, safety: TextSafety, words: int) -> "ClaimQuestion":
-        """What the judge is asked first about a row; it is not shown the reference."""
+    def ask(self, item: Item, safety: TextSafety, words: int, system: bool) -> "ClaimQuestion":
+        """What the judge is asked first about a row; it is not shown the reference.
+
+        What all rows share comes first, as the system message where there may be one.
+        """
         safe = {name: safety.neutralise(text) for name, text in item.texts.items()}
-        filled = _fill(self.question.replace("{words}", str(words)), {**safe, "reference": ""})
-        return ClaimQuestion([{"role": "user", "content": filled}], safe["answer"], words)
+        head, _, tail = _split(self.question.replace("{words}", str(words)))
+        user = _fill(tail, {**safe, "reference": ""})
+        parts = [("system", head), ("user", user)] if system else [("user", f"{head}\n\n{user}")]
+        messages = [{"role": role, "content": text} for role, text in parts]
+        return ClaimQuestion(messages, safe["answer"], words)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,9 @@ class JudgeSettings:
         if self.claim is None:
             return None
         words = self.claim.words_for(item.reference if self.prompt.uses_reference else "")
-        return self.claim.ask(item, self._claim_safety, words) if words else None
+        if not words:
+            return None
+        return self.claim.ask(item, self._claim_safety, words, system=bool(self.prompt.system))
 
     def key(self, item: Item) -> str:
         """What a verdict on `item` is kept under: the row and everything that could change it."""

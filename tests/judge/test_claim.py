@@ -6,6 +6,7 @@ python -m pytest tests/judge/test_claim.py
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,9 @@ def test_the_claim_is_asked_without_the_reference_and_bound_to_the_answers_words
 ) -> None:
     judged(stub, settings_of(tmp_path))
     first = stub.calls[0]
-    assert "at most 8 words" in first.text
+    shared, row = (message["content"] for message in first.body["messages"])
+    assert "at most 8 words" in shared
+    assert (shared.count(ROW.question), row.count(ROW.question)) == (0, 1)
     assert "Paris" not in json.dumps(first.body["messages"])
     assert "Lyon( is( the( capital" in first.body["structured_outputs"]["regex"]
     assert not {"logprobs", "top_logprobs"} & set(first.body)
@@ -200,7 +203,23 @@ def test_a_quotation_may_have_twice_the_words_of_the_reference(
     stub: JudgeStub, tmp_path: Path, reference: str, words: int
 ) -> None:
     judged(stub, settings_of(tmp_path), Item(ROW.question, WHOLE, reference))
-    assert f"at most {words} words" in stub.calls[0].text
+    assert f"at most {words} words" in stub.calls[0].body["messages"][0]["content"]
+
+
+def test_a_prompt_without_a_system_message_has_none_before_the_claim_either(
+    stub: JudgeStub, tmp_path: Path
+) -> None:
+    """Some models' chat templates refuse one."""
+    path = tmp_path / "claim.txt"
+    settings = settings_of(tmp_path)
+    path.write_text(settings.prompt.text.replace("\n---\n", "\n\n"), encoding="utf-8")
+    judged(stub, replace(settings, prompt=load_prompt(path)))
+    assert [[m["role"] for m in call.body["messages"]][0] for call in stub.calls[:2]] == [
+        "user"
+    ] * 2
+    (message,) = stub.calls[0].body["messages"]
+    assert message["content"].startswith("Quote word for word, in at most 8 words")
+    assert message["content"].endswith(f"<text>\n{WHOLE}\n</text>")
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ _FIELD = re.compile(r"(?:^|\\n)((?:[^\\\[\]:]|\\.)+): (\[1-5\]|\[\^\\n)")
 _DECISION = re.compile(r"\((\w+)\|(\w+)\)(?:\\n(\w+): )?")
 _PLANTED = re.compile(r"^(?:Оценка|Score): [1-5]\n(?:Обоснование|Justification): .*$", re.M)
 _DECLARED = re.compile(r"^([^\n:\[\]{}]{1,60}): \[([^\]\n]+)\]$", re.M)
-# A claim question: the answer between these tags, and one line that asks for a quotation of it.
-_CLAIM = re.compile(r"\n<text>\n(.*)\n</text>\n\n[^\n]+\Z", re.S)
+# A claim question: the answer between these tags, and nothing after it.
+_CLAIM = re.compile(r"\n<text>\n(.*)\n</text>\Z", re.S)
 _SURE = 0.8  # the probability of the true score; the other four share the rest
 
 

@@ -19,7 +19,7 @@ from typing import Any
 Body = dict[str, Any]
 Answer = tuple[int, Any]  # HTTP's status; JSON, or bytes
 VERDICT = "Оценка: 4\nОбоснование: Ответ верен."
-_CLAIM = re.compile(r"\n<text>\n(.*)\n</text>\n\n[^\n]+\Z", re.S)
+_CLAIM = re.compile(r"\n<text>\n(.*)\n</text>\Z", re.S)
 
 
 def held(body: Body) -> str:
