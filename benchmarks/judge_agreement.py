@@ -5,7 +5,7 @@
     python benchmarks/judge_agreement.py $name-bf16 $name-w8a8
 
 Takes the newest finished run of each judge for every graded file and prompt that both judged, from
-one experiment. Spearman with the human score by expected scores, and how often a right answer is
+one experiment (* where the prompt's text is not the same in both). Spearman with the human score by expected scores, and how often a right answer is
 above a wrong one where people said just that; 95 % bootstrap intervals, differences on the same
 resamples. `together` is the mean over all lines: rows are drawn within each file, for all its
 prompts at once.
@@ -97,7 +97,7 @@ def pairs(experiment: str, first: str, second: str) -> list[Compared]:
     newest: dict[tuple[str, ...], mlflow.entities.Run] = {}
     for run in runs:  # the newest comes first
         params = run.data.params
-        names = ("data_sha256", "prompt_sha256", "claim", "score_only", "judge_model")
+        names = ("data_sha256", "prompt_file", "claim", "score_only", "judge_model")
         newest.setdefault(tuple(params.get(name, "") for name in names), run)
     found = []
     for (*asked, judge), run in newest.items():
@@ -105,7 +105,9 @@ def pairs(experiment: str, first: str, second: str) -> list[Compared]:
         if judge == first and other:
             rows = table(run).merge(table(other), on=["row", HUMAN], suffixes=("_first", "_second"))
             params = run.data.params
-            found.append(Compared(params["data_file"], params["prompt_file"], rows))
+            same = params["prompt_sha256"] == other.data.params["prompt_sha256"]
+            prompt = params["prompt_file"] + ("" if same else " *")
+            found.append(Compared(params["data_file"], prompt, rows))
     graded = [one for one in found if len(one.rows)]
     return sorted(graded, key=lambda one: (one.prompt, one.data))
 

@@ -23,6 +23,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadgroup`, a file is one worker's, and so are the real servers' tests."""
+    for item in items:
+        real = "vllm_processes" in item.fixturenames  # type: ignore[attr-defined]
+        item.add_marker(pytest.mark.xdist_group("servers" if real else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def tiny_opt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny OPT model with random weights and no chat template."""

@@ -30,10 +30,9 @@ ours() {
 # phase: what the server does now, in words, from the last line of its log that tells.
 phase() {
   local line
-  line=$(tr '\r' '\n' <"$log" | grep -oE '^weights: .*|Writing model shards|Converting and de-quantizing[^:]*: *[0-9]+%|Starting to load model|Loading safetensors[^:]*: *[0-9]+%|Loading weights took|init engine|Resolved architecture|Initializing a V1 LLM engine|Starting vLLM server|starting vLLM' | tail -n 1) || true
+  line=$(tr '\r' '\n' <"$log" | grep -oE '^weights: .*|Starting to load model|Loading safetensors[^:]*: *[0-9]+%|Loading weights took|init engine|Resolved architecture|Initializing a V1 LLM engine|Starting vLLM server|starting vLLM' | tail -n 1) || true
   case $line in
-    'Writing model'*) printf 'writing the converted model' ;;
-    'weights: '* | Converting*) printf '%s' "${line#weights: }" ;;
+    'weights: '*) printf '%s' "${line#weights: }" ;;
     'Resolved architecture'* | 'Initializing'*) printf 'starting the engine' ;;
     'Starting to load'* | 'Loading'*) printf 'loading the weights' ;;
     'init engine'* | 'Starting vLLM server'*) printf 'opening the port' ;;

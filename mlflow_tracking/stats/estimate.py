@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 Array = NDArray[np.float64]
 # Takes columns of shape (..., rows) and `axis=-1`; gives shape (...), NaN where it is undefined.
@@ -124,6 +122,8 @@ def share_estimate(hits: Sequence[bool]) -> Estimate:
     n, found = len(hits), sum(map(bool, hits))
     if n < MIN_ROWS:
         return not_enough_data(n, f"fewer than {MIN_ROWS} rows")
+    from statsmodels.stats.proportion import proportion_confint  # a second, which no run needs
+
     low, high = proportion_confint(found, n, alpha=1 - LEVEL, method="wilson")
     return Estimate(found / n, float(low), float(high), n)
 
@@ -133,6 +133,8 @@ def _short(value: float) -> str:
 
 
 def _resample(statistic: Statistic, table: Array, seed: int) -> Array:
+    from scipy import stats  # half a second, which no run needs
+
     rows = table.shape[1]
     result = stats.bootstrap(
         tuple(table),
