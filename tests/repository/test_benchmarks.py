@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from benchmarks.judge_agreement import Compared, line, together
 from benchmarks.judge_speed import long_prompt
 from llm_client.settings import ROOT
 from mlflow_tracking.judge.prompt import load_prompt
@@ -54,3 +57,26 @@ def test_the_long_justification_is_asked_for_in_the_words_of_the_shipped_prompt(
     prompt = load_prompt(long_prompt(tmp_path))
     assert "[пять полных предложений" in prompt.text
     assert not prompt.format.one_sentence
+
+
+def test_two_judges_beside_people_are_compared_on_the_same_rows() -> None:
+    rng = np.random.default_rng(0)
+
+    def graded(data: str, prompt: str, noise: tuple[float, float]) -> Compared:
+        human = rng.integers(1, 6, 80).astype(float)
+        columns = {"row": np.arange(80.0), "human_score": human}
+        for side, size in zip(("first", "second"), noise, strict=True):
+            columns[f"expected_score_{side}"] = human + rng.normal(0, size, 80)
+        return Compared(data, prompt, pd.DataFrame(columns))
+
+    better = [graded("a.csv", "p", (3, 0.5)), graded("b.csv", "p", (3, 0.5))]
+    found = together(better, "expected_score")
+    differences = [line(one)[5].value for one in better]  # type: ignore[attr-defined]
+    assert found.value == pytest.approx(np.mean(differences))
+    assert found.low is not None
+    assert found.low > 0
+    same = [graded("a.csv", prompt, (1, 1)) for prompt in "pq"]
+    equal = together(same, "expected_score")
+    assert equal.low is not None
+    assert equal.high is not None
+    assert equal.low < 0 < equal.high

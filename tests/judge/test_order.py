@@ -1,0 +1,45 @@
+"""In which order are rows asked? Those of one question together, everything else as it stands.
+
+python -m pytest tests/judge/test_order.py
+"""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlflow_tracking.custom_metrics import evaluate_with_llm_judge
+from mlflow_tracking.judge.journal import Journal
+from mlflow_tracking.judge.judging import JudgeConnection, by_question
+from mlflow_tracking.judge.prompt import load_prompt
+from mlflow_tracking.judge.settings import JudgeSettings
+from mlflow_tracking.rows.item import Item
+from tests.support.judge_stub import JudgeStub, serving
+from tests.support.whole_answers import whole_answer_prompt
+
+ITEMS = st.lists(
+    st.builds(Item, st.sampled_from("pqr"), st.sampled_from("ab"), st.sampled_from("xy"))
+)
+
+
+@given(ITEMS)
+def test_each_row_once_and_those_of_one_question_together(items: list[Item]) -> None:
+    order = by_question(items)
+    assert sorted(order) == list(range(len(items)))
+    groups = [(items[place].question, items[place].reference) for place in order]
+    starts = [group for n, group in enumerate(groups) if n == 0 or groups[n - 1] != group]
+    assert len(starts) == len(set(groups))
+    assert starts == list(dict.fromkeys((item.question, item.reference) for item in items))
+
+
+def test_a_run_asks_in_that_order_and_gives_the_verdicts_in_the_files(tmp_path: Path) -> None:
+    questions = ["the sea?", "the sky?", "the sea?", "the sky?"]
+    answers = [f"item-{n}" for n in range(4)]
+    journal = Journal(tmp_path / "journal.jsonl", {})
+    settings = JudgeSettings("stub-judge", load_prompt(whole_answer_prompt("judge_prompt_en.txt")))
+    with serving(JudgeStub()) as stub:
+        judge = JudgeConnection(stub.base_url, "", settings, journal, concurrency=1)
+        verdicts = evaluate_with_llm_judge(answers, questions, judge=judge)
+        assert [call.answer for call in stub.calls] == ["item-0", "item-2", "item-1", "item-3"]
+    journal.close()
+    assert all(name in one.raw_reply for name, one in zip(answers, verdicts, strict=True))
