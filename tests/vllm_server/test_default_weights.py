@@ -23,7 +23,7 @@ import pytest
 
 from llm_client.settings import ROOT
 from tests.support.hub_stub import Hub, hub
-from tests.support.vllm_process import free_port
+from tests.support.vllm_process import JudgeServer, VllmProcess, free_port
 from vllm_server import default_weights as weights
 from vllm_server.convert_gguf import MADE_FROM
 from vllm_server.weight_sources import Pin, WeightsError, from_packages
@@ -296,3 +296,15 @@ def test_the_command_prints_the_folder_alone(tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{folder}\n", "")
+
+
+@pytest.mark.server
+def test_vllm_serves_them_in_the_form_that_fits_the_processor(
+    judge_server: JudgeServer, vllm_processes: dict[str, VllmProcess]
+) -> None:
+    if "judge_server" not in vllm_processes:
+        pytest.skip("JUDGE_TEST_BASE_URL: a server of somebody else's")
+    int8 = bool(weights.int8_instructions())
+    log = vllm_processes["judge_server"].log.read_text(errors="replace")
+    assert judge_server.model == weights.FOLDERS["int8" if int8 else "bf16"]
+    assert ("CPUInt8ScaledMMLinearKernel for CompressedTensorsW8A8Int8" in log) == int8
