@@ -4,6 +4,7 @@ python -m pytest tests/repository/test_benchmarks.py
 """
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from benchmarks.judge_agreement import Compared, line, together
 from benchmarks.judge_speed import long_prompt
+from benchmarks.parts.instant_server import instant_server
 from llm_client.settings import ROOT
 from mlflow_tracking.judge.prompt import load_prompt
 
@@ -80,3 +82,22 @@ def test_two_judges_beside_people_are_compared_on_the_same_rows() -> None:
     assert equal.low is not None
     assert equal.high is not None
     assert equal.low < 0 < equal.high
+
+
+def test_ours_takes_turns_on_a_second_server(tmp_path: Path) -> None:
+    told = tmp_path / "passes.json"
+    with instant_server(0.0) as here, instant_server(0.0) as there:
+        command = [sys.executable, str(FOLDER / "judge_speed.py"), "--base-url", here]
+        command += ["--rows", "3", "--rounds", "1", "--only", "ours-no-claim", "ceiling"]
+        command += ["--against", f"other={there}", "--json", str(told)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        refused = subprocess.run([*command[:-3], "nonsense"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    passes = json.loads(told.read_text())["passes"]
+    names = ["ours-no-claim", "ceiling", "ours-no-claim on other"]
+    assert [(one["contestant"], one["tally"]["scored"]) for one in passes] == [
+        (n, 3) for n in names
+    ]
+    assert "times as many rows/s as on other" in done.stdout
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "'nonsense': write NAME=URL" in refused.stderr
