@@ -5,10 +5,10 @@
     python benchmarks/judge_agreement.py $name-bf16 $name-w8a8
 
 Takes the newest finished run of each judge for every graded file and prompt that both judged, from
-one experiment (* where the prompt's text is not the same in both). Spearman with the human score by expected scores, and how often a right answer is
-above a wrong one where people said just that; 95 % bootstrap intervals, differences on the same
-resamples. `together` is the mean over all lines: rows are drawn within each file, for all its
-prompts at once.
+one experiment (* where the prompt's text is not the same in both). Spearman with the human score by
+expected scores, and how often a right answer is above a wrong one where people said just that; 95 %
+bootstrap intervals, differences on the same resamples. `together` is the mean over all lines: rows
+are drawn within each file, for all its prompts at once.
 """
 
 import sys

@@ -5,8 +5,8 @@
 int8 is the W8A8 form of compressed-tensors: a linear layer's weight is rounded to int8 with one
 scale for each output channel (max |w| / 127), its input is rounded by the server, a scale a token.
 Embeddings, norms, biases and the head are bfloat16 (a head in int8 was tried: 0.99 times as many
-rows a second). One file a layer, so that never more than some layers
-are in memory; nothing is read but Qwen2's architecture.
+rows a second). One file a layer, so that never more than some layers are in memory; only Qwen2's
+architecture is read.
 """
 
 from __future__ import annotations

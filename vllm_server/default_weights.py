@@ -3,10 +3,10 @@
     python vllm_server/default_weights.py
     model=$(python vllm_server/default_weights.py --form bf16)
 
-Prints a Hugging Face folder that vLLM serves: Qwen2.5-Coder-1.5B-Instruct in int8 (2.2 GB) where the
-processor multiplies int8 by itself, in bfloat16 (3.6 GB) elsewhere. The first time it fetches one
-pinned GGUF file (1.1 GB), checks its sha256 and converts it; clones share the result, and two that
-need it at once wait for each other. Stopped half-way, the next run goes on.
+Prints a Hugging Face folder that vLLM serves: Qwen2.5-Coder-1.5B-Instruct in int8 (2.2 GB) where
+the processor multiplies int8 by itself, in bfloat16 (3.6 GB) elsewhere. The first time it fetches
+one pinned GGUF file (1.1 GB), checks its sha256 and converts it; clones share the result, and two
+that need it at once wait for each other. Stopped half-way, the next run goes on.
 """
 
 import sys
