@@ -101,7 +101,7 @@ pip_install() {
   "$venv/bin/python" -m pip install --disable-pip-version-check "$@"
 }
 
-# install ARGUMENT...: by uv, which takes a quarter of pip's time, or by pip where uv cannot be had or cannot do it.
+# install ARGUMENT...: by uv, which takes half of pip's time, or by pip where uv cannot be had or cannot do it.
 install() {
   uv_install "$@" || { pip_install --upgrade pip && pip_install "$@"; }
 }
