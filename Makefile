@@ -53,4 +53,4 @@ lint: ## ruff, mypy, the order of the rooms, shellcheck
 	.venv/bin/shellcheck vllm_server/*.sh .ci/run
 
 test: lint ## lint, type-check, run every test (a real vLLM included)
-	.venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -8,26 +8,35 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
-from llm_client.settings import load_settings
+from llm_client.settings import ROOT, load_settings
 from tests.support.tiny_model import make_tiny_opt
 from tests.support.vllm_process import JudgeServer, VllmProcess, one_core
 from vllm_server.port_owner import get
 
 KEY = "test-key"
+REAL_SERVERS = ("vllm_processes", "judge_server", "base_model_server", "twin_servers")
 
 # A job that a script put into the background ignores Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2 --dist loadgroup`, a file is one worker's, and so are the real servers' tests."""
-    for item in items:
-        real = "vllm_processes" in item.fixturenames  # type: ignore[attr-defined]
-        item.add_marker(pytest.mark.xdist_group("servers" if real else item.path.stem))
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """With `-n 2` a file is one worker's, and so are all the files that want a real server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        text = (ROOT / file).read_text(encoding="utf-8")
+        return "servers" if any(name in text for name in REAL_SERVERS) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
