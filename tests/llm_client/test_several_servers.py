@@ -227,12 +227,13 @@ def test_without_any_server_the_run_stops_and_says_how_to_go_on(
     data = write_csv(workspace.folder / "rows.csv", numbered_rows(400))
     process = workspace.start(
         *("--data", str(data), "--no-claim", "--wait-for-server", "1", "--concurrency", "8"),
+        *("--timeout", "10"),  # of a call whose connection a dying server leaves open
         base_url=urls(stubs),
     )
     stubs[0].wait_for_calls(60)
     for stub in stubs:
         stub.stop()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=150)
     assert process.returncode == 1, err
     assert f"stopped: {urls(stubs)}: not reached for" in err
     assert "--resume" in err.splitlines()[-1]
