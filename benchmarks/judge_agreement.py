@@ -29,6 +29,7 @@ from mlflow_tracking.command.console import say
 from mlflow_tracking.command.flags import FlagParser
 from mlflow_tracking.command.frame import run_command
 from mlflow_tracking.recording.results import RESULTS_TABLE
+from mlflow_tracking.recording.run import Tracking, mlflow_errors
 from mlflow_tracking.rows.item import DataError
 from mlflow_tracking.stats.estimate import (
     Array,
@@ -71,8 +72,9 @@ def compare() -> int:
         parser.add(name, "a judge, as its runs name it (param judge_model)", metavar=name.upper())
     parser.add("--experiment-name", "MLflow's experiment", default=settings.experiment_name)
     given = parser.parse_args()
-    mlflow.set_tracking_uri(settings.tracking_uri)
-    found = pairs(given.experiment_name, given.first, given.second)
+    with mlflow_errors(Tracking(settings.tracking_uri, given.experiment_name)):
+        mlflow.set_tracking_uri(settings.tracking_uri)
+        found = pairs(given.experiment_name, given.first, given.second)
     if not found:
         raise DataError(f"{given.experiment_name}: no graded file that both judges judged")
     say(f"first {given.first}, second {given.second}")

@@ -66,8 +66,8 @@ W8A8 = {
 }
 
 
-def convert(gguf_file: Path, folder: Path, int8: bool, made_from: Mapping[str, Any]) -> None:
-    """Write the folder, whole or not at all; `made_from` is written into it as JSON."""
+def convert(gguf_file: Path, folder: Path, int8: bool, origin: Mapping[str, Any]) -> None:
+    """Write the folder, whole or not at all; `origin` is what `made_from` reads back."""
     temporary = folder.with_name(f"{folder.name}.converting")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -79,7 +79,7 @@ def convert(gguf_file: Path, folder: Path, int8: bool, made_from: Mapping[str, A
         write_weights(reader, temporary, int8)
         write_config(reader, temporary, int8)
         vocabulary.result()
-    (temporary / MADE_FROM).write_text(json.dumps(made_from, indent=1))
+    (temporary / MADE_FROM).write_text(json.dumps(origin, indent=1))
     temporary.rename(folder)
 
 

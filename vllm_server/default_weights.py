@@ -96,13 +96,11 @@ def int8_instructions() -> str:
 
 def default_weights(cache: Path, pin: Pin, source: str, form: str = "auto") -> Path:
     """The model's folder, fetched and converted if it is not there; raises WeightsError."""
-    instructions = int8_instructions()
     why = ""
     if form == "auto":
+        instructions = int8_instructions()
         form = "int8" if instructions else "bf16"
-        why = (
-            f", the processor has {instructions}" if instructions else ", the processor has no VNNI"
-        )
+        why = f", the processor has {instructions or 'no VNNI'}"
     origin = {"repo": pin.repo, "file": pin.file, "sha256": pin.sha256, "form": form}
     folder = cache / FOLDERS[form]
     if is_made(folder, origin):
