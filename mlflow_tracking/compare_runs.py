@@ -5,7 +5,8 @@
 
 RUN_A and RUN_B are run ids, as run_experiment.py prints them. Two judges or two prompts are paired
 by question and answer, two sets of answers by question. Prints the mean of the differences B - A
-with a bootstrap interval and the rows that moved most, and logs a plot to both runs.
+with a bootstrap interval, what people would say of it where rows of both runs are graded
+(grade_rows.py), and the rows that moved most, and logs a plot to both runs.
 
 Exit codes: 0 compared; 2 a run that is not there, or nothing that both judged.
 """
@@ -30,20 +31,7 @@ from mlflow_tracking.rows.item import ANSWER, QUESTION
 if TYPE_CHECKING:
     import pandas as pd
 
-
-@dataclass(frozen=True)
-class JudgedRun:
-    """A run's rows that have a score, with columns row, inputs, predictions, score."""
-
-    run_id: str
-    name: str
-    judge: str
-    prompt: str
-    data: str
-    rows: pd.DataFrame
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.judge}, {self.prompt}, {self.data})"
+    from mlflow_tracking.grading.judged_run import JudgedRun
 
 
 @dataclass(frozen=True)
@@ -67,19 +55,24 @@ def compare() -> int:
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
     import mlflow
 
+    from mlflow_tracking.grading.judged_run import read_run
     from mlflow_tracking.recording.run import Tracking, TrackingError, mlflow_errors
 
     if given.run_a == given.run_b:
         raise TrackingError(f"run {given.run_a}: the two are the same run")
     with mlflow_errors(Tracking(settings.tracking_uri, "")):
         mlflow.set_tracking_uri(settings.tracking_uri)
-        first, second = _load(given.run_a), _load(given.run_b)
-        pairs, keys = pair_rows(first.rows, second.rows)
+        first, second = read_run(given.run_a), read_run(given.run_b)
+        paired, keys = pair_rows(first.rows, second.rows)
+        pairs = paired.dropna(subset=["score_a", "score_b"])
+        pairs = pairs.astype({"score_a": int, "score_b": int})
         if pairs.empty:
             raise TrackingError(
                 f"runs {first.run_id} and {second.run_id}: no question that both judged"
             )
-        _report(first, second, pairs, keys, given.moved)
+        _report(first, second, pairs, keys)
+        _report_people(first, second, paired, keys)
+        _list_moved(pairs, given.moved)
         _log_plot(first, second, pairs)
     return 0
 
@@ -93,70 +86,16 @@ def read_flags() -> ComparisonFlags:
     return ComparisonFlags(**vars(parser.parse_args()))
 
 
-def _load(run_id: str) -> JudgedRun:
-    """Read the run's table; raises TrackingError if there is none."""
-    import mlflow
-    import pandas as pd
-
-    from mlflow_tracking.recording.results import RESULTS_AT, RESULTS_TABLE
-    from mlflow_tracking.recording.run import TrackingError
-
-    try:
-        run = mlflow.MlflowClient().get_run(run_id)
-    except mlflow.MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise  # a login that is refused, a server that is away
-        raise TrackingError(
-            f"run {run_id}: not in {mlflow.get_tracking_uri()}; run_experiment.py prints the ids"
-        ) from None
-    try:
-        content = mlflow.artifacts.load_dict(f"runs:/{run_id}/{RESULTS_TABLE}")
-    except (mlflow.MlflowException, OSError):
-        raise TrackingError(
-            f"run {run_id}: has no {RESULTS_TABLE}; it is not finished, or not of run_experiment.py"
-        ) from None
-    table = pd.DataFrame(content["data"], columns=content["columns"])
-    if len(table) < run.data.metrics.get("llm_judge/rows_total", 0):
-        table = _read_results(run_id, run.data.tags.get(RESULTS_AT, ""))
-    scored = table[table["score"].notna()]
-    params = run.data.params
-    return JudgedRun(
-        run_id,
-        run.info.run_name,
-        params.get("judge_model", "?"),
-        params.get("prompt_file", "?"),
-        params.get("data_file", "?"),
-        scored[["row", QUESTION, ANSWER, "score"]].astype({"score": int}),
-    )
-
-
-def _read_results(run_id: str, location: str) -> pd.DataFrame:
-    """All rows of a run of run_distributed.py, whose table has a sample, the worst rows above all.
-
-    Raises TrackingError where the files are not within reach.
-    """
-    from mlflow_tracking.cluster.verdict_files import OutputError, VerdictFolder
-    from mlflow_tracking.recording.run import TrackingError
-
-    try:
-        scores: pd.DataFrame = VerdictFolder(location).scores()
-        return scores
-    except (OSError, OutputError):
-        raise TrackingError(
-            f"run {run_id}: its rows are in {location or 'another place'}, which cannot be read "
-            "here; its table has a sample that would mislead"
-        ) from None
-
-
 def pair_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Each row of `first` beside the same row of `second`, and the columns that make it the same.
 
-    By question and answer; if no answer is in both, by question alone. Repeated rows are paired in
-    their order. The pairs have the columns row, inputs, score_a and score_b.
+    By question and answer where one run has all answers of the other, as two judges of one file
+    have; by question alone where answers differ, though some may be the same. Repeated rows are
+    paired in their order. The pairs have the columns row_a, row_b, inputs, score_a and score_b.
     """
     keys = [QUESTION, ANSWER]
     pairs = _merge(first, second, keys)
-    if pairs.empty:
+    if len(pairs) < min(len(first), len(second)):
         keys = [QUESTION]
         pairs = _merge(first, second, keys)
     return pairs, keys
@@ -167,9 +106,7 @@ def _merge(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.Dat
     return sides[0].merge(sides[1], on=[*keys, "nth"], suffixes=("_a", "_b"))
 
 
-def _report(
-    first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame, keys: list[str], moved: int
-) -> None:
+def _report(first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame, keys: list[str]) -> None:
     from mlflow_tracking.stats.estimate import mean_interval
 
     difference = (pairs["score_b"] - pairs["score_a"]).tolist()
@@ -186,7 +123,32 @@ def _report(
         chance = "" if low > 0 or high < 0 else "; may be chance: the interval holds 0"
         say(f"B - A        {mean:+.2f} (95 % bootstrap {low:+.2f} to {high:+.2f}{chance})")
     say(f"same score   {difference.count(0)} of {len(pairs)}")
-    changed = pairs.assign(difference=difference)
+
+
+def _report_people(
+    first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame, keys: list[str]
+) -> None:
+    """What people would say of the difference, where rows of both runs are graded."""
+    from mlflow_tracking.grading.difference import people_difference
+    from mlflow_tracking.grading.kept import kept_grades
+
+    graded = [kept_grades(run.run_id, run.items) for run in (first, second)]
+    if not any(graded):
+        return
+    if ANSWER in keys:
+        say("people       the answers are the same, so people's grades of them are, too")
+        return
+    if graded[0] is None or graded[1] is None:
+        say(f"people       cannot tell: no row of {'B' if graded[0] else 'A'} is graded")
+        return
+    found, over = people_difference((first, second), (graded[0], graded[1]), pairs)
+    sure = found.low is not None and found.high is not None and not found.low <= 0 <= found.high
+    say(f"people       B - A {found}, {over}{'' if sure else ': cannot tell which is better'}")
+
+
+def _list_moved(pairs: pd.DataFrame, moved: int) -> None:
+    """The rows whose scores differ most."""
+    changed = pairs.assign(difference=pairs["score_b"] - pairs["score_a"])
     changed = changed[changed["difference"] != 0]
     order = changed["difference"].abs().sort_values(ascending=False, kind="stable").index
     if moved > 0 and len(order):

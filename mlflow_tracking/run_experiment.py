@@ -2,6 +2,7 @@
 
     python mlflow_tracking/run_experiment.py
     python mlflow_tracking/run_experiment.py --data my.csv --prompt my_prompt.txt --limit 20
+    python mlflow_tracking/run_experiment.py --data my.csv --graded graded.csv
     python mlflow_tracking/run_experiment.py --check
 
 Exit codes: 0 every row has a verdict; 1 some have none (what is judged is recorded, the last line
@@ -35,6 +36,11 @@ class OwnFlags:
     """The flags of this command alone."""
 
     check: bool = flag("only find out whether the server can judge these rows", False)
+    graded: Path | None = flag(
+        "grades of rows drawn from these by grade_rows.py: tell what people would give all",
+        None,
+        type=Path,
+    )
     stock: bool = flag("score with MLflow's own scorer instead, as the baseline", False)
 
 
@@ -53,9 +59,13 @@ def judge_and_record() -> int:
     from mlflow_tracking.command.experiment import read_experiment
     from mlflow_tracking.command.recorded_run import recorded_run
     from mlflow_tracking.custom_metrics import make_judge_metrics
+    from mlflow_tracking.grading.human_mean import finest, human_mean, read_drawn_grades
+    from mlflow_tracking.grading.kept import keep_grades, kept_grades
 
     experiment = read_experiment(rows, judge, calls, kept, settings)
-    for line in (*experiment.data.notes, *experiment.judge.warnings):
+    graded = read_drawn_grades(own.graded, experiment.data.items) if own.graded else None
+    notes = graded.notes if graded else ()
+    for line in (*experiment.data.notes, *experiment.judge.warnings, *notes):
         warn(f"note: {line}")
     if own.check:
         say("\n".join(experiment.judge.lines))
@@ -68,7 +78,10 @@ def judge_and_record() -> int:
         if run.complete and not own.stock:
             metrics = make_judge_metrics(run.judge)  # of the verdicts that there are
             mlflow.evaluate(data=run.dataset, extra_metrics=metrics, evaluators="default")
-        run.record(verdicts)
+        graded = graded or kept_grades(run.run_id, experiment.data.items)  # of a resumed run
+        if graded:
+            keep_grades(run.run_id, graded)
+        run.record(verdicts, human_mean(finest(verdicts), graded) if graded else None)
     return run.exit_code
 
 

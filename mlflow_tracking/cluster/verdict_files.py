@@ -175,13 +175,13 @@ class VerdictFolder:
         return JudgedBlock(tuple(records), tuple(keys), tuple(shared[key] for key in keys))
 
     def scores(self) -> pd.DataFrame:
-        """All rows, with the columns row, inputs, predictions and score only."""
+        """All rows, with their columns and what came of them, but for the verdicts' JSON."""
         filesystem, root = self._place
         files = [f"{root}/{name}.parquet" for name in self.names()]
         if not files:
             raise OutputError(f"{self.location}: holds no verdicts")
-        columns = ["row", QUESTION, ANSWER, "score"]
         found = pyarrow.dataset.dataset(files, filesystem=filesystem, format="parquet")
+        columns = [name for name in found.schema.names if name not in (KEY, VERDICT)]
         table: pd.DataFrame = found.to_table(columns=columns).to_pandas()
         return table
 

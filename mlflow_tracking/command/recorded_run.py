@@ -29,6 +29,7 @@ from mlflow_tracking.custom_metrics import evaluate_stock, evaluate_with_llm_jud
 from mlflow_tracking.judge.journal import Journal, JournalError
 from mlflow_tracking.judge.judging import JudgeConnection, OnVerdict, keeping, known_verdicts
 from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.recording.people import human_lines, human_metrics
 from mlflow_tracking.recording.publish import publish
 from mlflow_tracking.recording.results import (
     log_dataset,
@@ -52,6 +53,7 @@ from mlflow_tracking.recording.run import (
 )
 from mlflow_tracking.recording.summary import summarise
 from mlflow_tracking.recording.totals import Totals
+from mlflow_tracking.stats.prediction_powered import HumanMean
 
 
 def tracking_of(experiment: Experiment) -> Tracking:
@@ -146,20 +148,22 @@ class RecordedRun:
             metrics |= {"llm_judge/rows_in_flight": now, "llm_judge/rows_in_flight_max": most}
         return metrics
 
-    def record(self, verdicts: Sequence[Verdict | None]) -> None:
+    def record(self, verdicts: Sequence[Verdict | None], human: HumanMean | None = None) -> None:
         """Metrics, tables, journal and views of the rows; then the table and the summary."""
         experiment, data = self.experiment, self.experiment.data
         judge, kept = experiment.judge.settings, self.journal if self._go_on else None
         totals = Totals(judge.prompt)
         totals.add(verdicts)
-        metrics = self.cost(totals)
+        metrics = self.cost(totals) | (human_metrics(human) if human else {})
         log_results(results_table(data, verdicts), metrics, kept.path if kept else None)
         if self.stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
             rows = list(zip(data.rows, verdicts, strict=True))
-            summary = summarise(totals.overall, metrics)
+            summary = summarise(totals.overall, metrics, human)
             publish(self.run_id, judge, rows, summary, experiment.run.traces, warn)
         self.table.close(verdicts)
         print_summary(metrics)
+        for line in human_lines(human) if human else ():
+            say(line)
         self.count_missing(int(metrics["llm_judge/rows_failed"]), len(verdicts))
 
     def count_missing(self, missing: int, total: int) -> None:

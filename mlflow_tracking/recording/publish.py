@@ -9,6 +9,7 @@ changes nothing about the run.
 
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,19 +17,25 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 
 from llm_client.settings import redacted
 from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.recording.people import human_metrics
 from mlflow_tracking.recording.plots import make_plots, png
 from mlflow_tracking.recording.report import Report, render_report
+from mlflow_tracking.recording.report import with_people as report_with_people
 from mlflow_tracking.recording.results import recorded_name
 from mlflow_tracking.recording.sample import choose_rows
 from mlflow_tracking.recording.summary import Summary, describe
+from mlflow_tracking.recording.summary import with_people as summary_with_people
 from mlflow_tracking.recording.traces import log_traces
 from mlflow_tracking.rows.item import Row
+from mlflow_tracking.stats.prediction_powered import HumanMean
 
+REPORT = "report.html"
 DESCRIPTION_TAG = "mlflow.note.content"  # what the run's page shows as its description
 
 
@@ -60,6 +67,20 @@ def publish(
         log_traces(run_id, traced, judge, prompt)
 
 
+def show_people(run_id: str, human: HumanMean, warn: Callable[[str], None]) -> None:
+    """Tell in a finished run what people would give: metrics, description, report."""
+    client = MlflowClient()
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in human_metrics(human).items()]
+    client.log_batch(run_id, metrics=metrics)
+    with _told("the description", warn):
+        text = client.get_run(run_id).data.tags.get(DESCRIPTION_TAG, "")
+        client.set_tag(run_id, DESCRIPTION_TAG, summary_with_people(text, human))
+    with _told("the report", warn):
+        page = mlflow.artifacts.load_text(f"runs:/{run_id}/{REPORT}")
+        client.log_text(run_id, report_with_people(page, human), REPORT)
+
+
 @contextmanager
 def _told(what: str, warn: Callable[[str], None]) -> Iterator[None]:
     """Tell of any fault in one line: what is judged is recorded already and must not be lost."""
@@ -84,7 +105,7 @@ def _log_report(
     if len(rows) < summary.rows:
         title += f" ({len(rows)} of {summary.rows} rows, the worst and a sample of all)"
     page = render_report(Report(title, run_id, run.data.params, summary, rows, pictures))
-    log_page("report.html", page, pictures)
+    log_page(REPORT, page, pictures)
 
 
 def log_page(

@@ -16,16 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.recording.people import worth
 from mlflow_tracking.recording.sample import choose_rows, worst_first
 from mlflow_tracking.recording.summary import Summary
 from mlflow_tracking.rows.item import Row
+from mlflow_tracking.stats.prediction_powered import HumanMean
 
 SHOWN = 2000  # rows in the table of all rows
 CUT = 1500  # characters of a text
 _LISTED, _FAILED_LISTED = 10, 50  # rows in the short lists
 _DIFFER = 1.0  # points between claim and whole answer, from which on a row is listed
+
+_PEOPLE = "<!-- people -->", "<!-- /people -->"  # around what is known only when rows are graded
 
 Judged = Sequence[tuple[Row, Verdict | None]]
 
@@ -52,12 +57,28 @@ def render_report(report: Report) -> str:
             report=report,
             nonce=secrets.token_urlsafe(16),
             summary=report.summary,
+            people=_render_people(report.summary.human),
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             plots={name: base64.b64encode(data).decode() for name, data in report.plots.items()},
             shown=[report.rows[i] for i in _shown(verdicts)],
             **_lists(report.rows, verdicts),
         )
     )
+
+
+def with_people(page: str, human: HumanMean) -> str:
+    """A page that render_report made, with what people would give put in or brought up to date."""
+    begin, end = _PEOPLE
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}{_render_people(human)}{end}{after}"
+
+
+def _render_people(human: HumanMean | None) -> Markup:
+    if human is None:
+        return Markup()
+    template = page_environment().get_template("human_mean.html")
+    return Markup(template.render(human=human, worth=worth(human)))
 
 
 def page_environment() -> Environment:

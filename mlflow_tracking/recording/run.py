@@ -160,6 +160,11 @@ def look_at_it(tracking: Tracking, page: str) -> tuple[str, ...]:
     return f"mlflow ui --backend-store-uri {shlex.quote(redacted(uri))}", address
 
 
+def experiment_name(experiment_id: str) -> str:
+    """The name of an experiment that is there."""
+    return str(mlflow.get_experiment(experiment_id).name)
+
+
 def check_run(tracking: Tracking, run_id: str, experiment_id: str) -> None:
     """Raises TrackingError unless the run is there to go on with."""
     with mlflow_errors(tracking):
@@ -169,10 +174,9 @@ def check_run(tracking: Tracking, run_id: str, experiment_id: str) -> None:
                 f"run {run_id} was deleted; restore it: mlflow runs restore --run-id {run_id}"
             )
         if str(info.experiment_id) != experiment_id:
-            name = mlflow.get_experiment(info.experiment_id).name
             raise TrackingError(
                 f"run {run_id} is not of the experiment '{tracking.experiment}'; give "
-                f"--experiment-name '{name}'"
+                f"--experiment-name '{experiment_name(info.experiment_id)}'"
             )
 
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow_tracking.judge.verdict import FAILURES
+from mlflow_tracking.recording.people import BEGINS, human_paragraph
 from mlflow_tracking.stats.estimate import counted_mean_interval
+from mlflow_tracking.stats.prediction_powered import HumanMean
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Summary:
     rows: int
     scored: int
     mean: float | None
-    interval: tuple[float, float] | None  # 95 %, bootstrap over the scored rows
+    interval: tuple[float, float] | None  # 95 %, of the judge's mean over other rows like these
     bounds: tuple[float, float] | None  # of the mean, if the rows without a verdict were 1s or 5s
     expected: float | None
     failures: Mapping[str, int]  # why rows have no verdict
@@ -26,6 +28,7 @@ class Summary:
     completion_tokens: int
     latency_p50_s: float | None
     latency_p95_s: float | None
+    human: HumanMean | None = None  # what people would give, where rows were graded
 
     @property
     def missing(self) -> int:
@@ -33,7 +36,9 @@ class Summary:
         return self.rows - self.scored
 
 
-def summarise(scores: Mapping[int, int], metrics: Mapping[str, float]) -> Summary:
+def summarise(
+    scores: Mapping[int, int], metrics: Mapping[str, float], human: HumanMean | None = None
+) -> Summary:
     """Sum up how often each score was given, and the run's `llm_judge/` metrics."""
     scored = sum(scores.values())
     total = sum(score * count for score, count in scores.items())
@@ -56,6 +61,7 @@ def summarise(scores: Mapping[int, int], metrics: Mapping[str, float]) -> Summar
         completion_tokens=int(metric("completion_tokens") or 0),
         latency_p50_s=metric("latency_p50_s"),
         latency_p95_s=metric("latency_p95_s"),
+        human=human,
     )
 
 
@@ -67,9 +73,12 @@ def describe(
     `traced` rows have a trace, `shown` ones are in the report. `results_at` is the tag that says
     where every row is, if that is not in the run's artifacts.
     """
-    lines = [f"**Mean score {_mean(summary)}** of 5, over {summary.scored} of {summary.rows} rows"]
+    scored = f"over {summary.scored} of {summary.rows} rows"
+    lines = [f"**The judge's mean score: {_mean(summary)}** of 5, {scored}"]
     if summary.expected is not None:
         lines[0] += f"; expected score {summary.expected:.2f}"
+    if summary.human:
+        lines.append(human_paragraph(summary.human))
     if summary.missing:
         named = ", ".join(f"{count} {name}" for name, count in summary.failures.items() if count)
         lines.append(f"**No verdict** on {summary.missing} rows: {named}.")
@@ -103,10 +112,19 @@ def describe(
     return "\n\n".join(lines)
 
 
+def with_people(description: str, human: HumanMean) -> str:
+    """A description with what people would give as its second paragraph, once."""
+    first, *rest = description.split("\n\n")
+    kept = [paragraph for paragraph in rest if not paragraph.startswith(BEGINS)]
+    return "\n\n".join([first, human_paragraph(human), *kept])
+
+
 def _mean(summary: Summary) -> str:
     if summary.mean is None:
         return "none"
     if summary.interval is None:
         return f"{summary.mean:.2f}"
     low, high = summary.interval
-    return f"{summary.mean:.2f} ({low:.2f} to {high:.2f}, 95 % bootstrap)"
+    return (
+        f"{summary.mean:.2f} ({low:.2f} to {high:.2f} over other rows like these, 95 % bootstrap)"
+    )

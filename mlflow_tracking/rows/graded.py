@@ -5,10 +5,11 @@
 The kind of file is found from its columns: `inputs,predictions,human_score` (or `human_score_1`,
 `human_score_2` ... of several raters) with scores from 1 to 5 or with labels right/wrong, or
 `inputs,answer_a,answer_b,winner`. `targets` (a reference) and `human_feedback` are optional.
+In a file of `grade_rows.py` rows without a grade are passed over: nobody has come to them yet.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,9 @@ def shown(cell: str, width: int = 40) -> str:
 
 
 GRADE, FEEDBACK = "human_score", "human_feedback"
+# Of a file with rows that were drawn by chance: from which rows, what was drawn (a row or a cluster
+# of rows), in which stratum, and how many such units there were to draw from.
+DRAWN_FROM, UNIT, STRATUM, STRATUM_UNITS = "drawn_from", "unit", "stratum", "stratum_units"
 ANSWER_A, ANSWER_B, WINNER = "answer_a", "answer_b", "winner"
 _SCORED, _PAIRED = (QUESTION, ANSWER, GRADE), (QUESTION, ANSWER_A, ANSWER_B, WINNER)
 
@@ -129,12 +133,28 @@ def load_graded(
     """
     data = load_rows(path, encoding, limit, needs=(QUESTION,), sheet=sheet)
     header = list(data.rows[0].columns)
+    if DRAWN_FROM in header:
+        data = _without_blanks(data)
     if is_paired(path, header):
         return GradedPairs(data, tuple(_pair(path, row) for row in data.rows), data.notes)
     raters = rater_columns(path, header)
     if raters:
         return _rated(data, raters, single=GRADE in header)
     return _labelled_or_scored(data)
+
+
+def _without_blanks(data: DataSet) -> DataSet:
+    """The rows that somebody graded; of a cluster that was drawn whole, all or none."""
+    names = [name for name in data.rows[0].columns if name == GRADE or _is_rater(name)]
+    blank = [row for row in data.rows if not any(row.columns[name].strip() for name in names)]
+    half = {row.columns.get(UNIT, "") for row in blank}
+    kept = tuple(row for row in data.rows if row.columns.get(UNIT, "") not in half)
+    if not kept:
+        raise DataError(f"{data.path}: no row is graded yet; fill in {GRADE}")
+    passed = [f"{len(blank)} of {len(data.rows)} drawn rows are not graded yet"] if blank else []
+    if lost := len(data.rows) - len(kept) - len(blank):
+        passed.append(f"{lost} graded rows are left out until their whole cluster is graded")
+    return replace(data, rows=kept, notes=(*data.notes, *passed))
 
 
 def _rated(data: DataSet, raters: tuple[str, ...], single: bool) -> GradedData:

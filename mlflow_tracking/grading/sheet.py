@@ -1,0 +1,113 @@
+"""How do people grade in a spreadsheet? Two files with blank grades, the same rows as the queue's.
+
+    python mlflow_tracking/grade_rows.py open --run last --rows 100    # to_grade.csv, to_grade.xlsx
+    python mlflow_tracking/grade_rows.py report --run last --graded to_grade.xlsx
+
+What people wrote in MLflow's pages becomes the same file, graded.csv, so both are read in one way:
+`rows/graded.py` skips what is blank.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from openpyxl import Workbook
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+from openpyxl.styles import Alignment, Font
+from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.datavalidation import DataValidation
+
+from mlflow_tracking.grading.draw import Draw
+from mlflow_tracking.rows.graded import DRAWN_FROM, FEEDBACK, GRADE, STRATUM, STRATUM_UNITS, UNIT
+from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, SCALE, DataError, Item
+
+_WIDTHS = {QUESTION: 50, REFERENCE: 40, ANSWER: 70, GRADE: 13, FEEDBACK: 40}
+_MOST_CHARS = 32_767  # of a workbook's cell
+
+Line = Mapping[str, str]
+
+
+def grading_lines(
+    draw: Draw, items: Mapping[int, Item], grades: Mapping[int, Line] | None = None
+) -> list[Line]:
+    """A line for each drawn row, by column; `grades` are the cells of grades, by the row's number.
+
+    Nothing of the judge's is among them.
+    """
+    names = dict.fromkeys(name for cells in (grades or {}).values() for name in cells)
+    blank = dict.fromkeys(names or (GRADE, FEEDBACK), "")
+    return [
+        {
+            "row": str(one.row),
+            QUESTION: items[one.row].question,
+            REFERENCE: items[one.row].reference,
+            ANSWER: items[one.row].answer,
+            **blank,
+            **(grades or {}).get(one.row, {}),
+            DRAWN_FROM: draw.digest,
+            UNIT: one.unit,
+            STRATUM: one.stratum,
+            STRATUM_UNITS: str(draw.stratum_units[one.stratum]),
+        }
+        for one in draw.drawn
+    ]
+
+
+def as_csv(lines: Sequence[Line]) -> str:
+    """The lines as a CSV file's text."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, lines[0])
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def write_sheets(folder: Path, lines: Sequence[Line], decision: bool) -> tuple[Path, Path]:
+    """to_grade.csv and to_grade.xlsx in `folder`; those that are there may be graded, and stay.
+
+    Raises DataError where they are of other rows.
+    """
+    text, book = folder / "to_grade.csv", folder / "to_grade.xlsx"
+    if not folder.is_dir():
+        raise DataError(f"--folder {folder}: there is no such folder; make it")
+    there = [path for path in (text, book) if path.exists()]
+    if text.exists() and text.read_bytes() == _csv_bytes(lines):
+        return text, book
+    if there:
+        raise DataError(f"{there[0]}: people may have graded in it; move it, or give a --folder")
+    write_csv(text, lines)
+    write_workbook(book, lines, decision)
+    return text, book
+
+
+def write_csv(path: Path, lines: Sequence[Line]) -> None:
+    """In UTF-8 with its mark, without which Excel takes it for another encoding."""
+    path.write_bytes(_csv_bytes(lines))
+
+
+def _csv_bytes(lines: Sequence[Line]) -> bytes:
+    return as_csv(lines).encode("utf-8-sig", "replace")
+
+
+def write_workbook(path: Path, lines: Sequence[Line], decision: bool) -> None:
+    """The lines as a workbook: text wrapped, grades to be picked from a list."""
+    book = Workbook()
+    sheet = book.active
+    header = list(lines[0])
+    for number, cells in enumerate([dict.fromkeys(header, ""), *lines], 1):
+        for place, name in enumerate(header, 1):
+            text = name if number == 1 else ILLEGAL_CHARACTERS_RE.sub("", cells[name])
+            cell = sheet.cell(number, place, text[:_MOST_CHARS])
+            cell.data_type = "s"  # or an answer that begins with '=' would be a formula
+            cell.alignment = Alignment(wrap_text=name in _WIDTHS, vertical="top")
+            cell.font = Font(bold=number == 1)
+    for place, name in enumerate(header, 1):
+        sheet.column_dimensions[get_column_letter(place)].width = _WIDTHS.get(name, 10)
+    choices = "pass,fail" if decision else ",".join(map(str, SCALE))
+    validation = DataValidation("list", formula1=f'"{choices}"', allow_blank=True)
+    letter = get_column_letter(header.index(GRADE) + 1)
+    validation.add(f"{letter}2:{letter}{len(lines) + 1}")
+    sheet.add_data_validation(validation)
+    sheet.freeze_panes = "A2"
+    book.save(path)
