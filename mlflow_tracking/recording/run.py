@@ -88,27 +88,31 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
 
 
 def open_experiment(tracking: Tracking) -> str:
-    """Make the experiment if it is new and return its id; raises TrackingError.
+    """Make the experiment if it is new, have runs go there and return its id; raises TrackingError.
 
     Its artifacts are tried as well: what cannot be written would be found out when all is judged.
     """
+    experiment_id = make_experiment(tracking)
+    with mlflow_errors(tracking), _impatient():
+        _check_artifacts(mlflow.set_experiment(experiment_id=experiment_id).artifact_location)
+    return experiment_id
+
+
+def make_experiment(tracking: Tracking) -> str:
+    """Make the experiment if it is new and return its id; raises TrackingError."""
     with mlflow_errors(tracking), _impatient(), _one_at_a_time(tracking.uri):
         mlflow.set_tracking_uri(tracking.uri)
         found = mlflow.get_experiment_by_name(tracking.experiment)
         if found is None:
             # MLflow would put a new experiment's artifacts below the working directory.
-            folder = _artifact_folder(tracking.uri)
-            experiment_id = _create_experiment(tracking.experiment, folder)
-        elif found.lifecycle_stage == "deleted":
+            return _create_experiment(tracking.experiment, _artifact_folder(tracking.uri))
+        if found.lifecycle_stage == "deleted":
             raise TrackingError(
                 f"the experiment '{tracking.experiment}' was deleted; restore it "
                 f"(mlflow experiments restore --experiment-id {found.experiment_id}) or give "
                 "another --experiment-name"
             )
-        else:
-            experiment_id = found.experiment_id
-        _check_artifacts(mlflow.set_experiment(experiment_id=experiment_id).artifact_location)
-        return str(experiment_id)
+        return str(found.experiment_id)
 
 
 def _check_artifacts(location: str) -> None:

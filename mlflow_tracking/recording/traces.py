@@ -3,17 +3,13 @@
     python mlflow_tracking/run_experiment.py --traces 500
     python mlflow_tracking/run_experiment.py --traces 0
 
-Made from the verdicts there are: the judge is not called again. Written straight to the tracking
-store: 6 ms a row, where `mlflow.genai.evaluate` with a scorer that returns stored verdicts takes
-340 ms (41 ms of them CPU) and MLflow's spans with `log_feedback` 29 ms (100 rows, SQLite), and the
-first of them does not know when the calls really were.
+Made from the verdicts there are: the judge is not called again. What people said about a trace
+stays: of a row that they graded, the trace is brought up to date and never deleted.
 """
 
-import base64
 import json
-import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,12 +22,9 @@ from mlflow.entities import (
     Span,
     SpanType,
     TraceInfo,
-    TraceLocation,
-    TraceState,
 )
 from mlflow.tracing.client import TracingClient
 from mlflow.tracing.constant import (
-    TRACE_SCHEMA_VERSION_KEY,
     AssessmentMetadataKey,
     SpanAttributeKey,
     TraceMetadataKey,
@@ -42,12 +35,18 @@ from mlflow_tracking.custom_metrics import metric_name
 from mlflow_tracking.judge.call import claim_body, explain_body, request_body
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Score, Verdict
+from mlflow_tracking.recording.queued import queued_traces
 from mlflow_tracking.recording.results import storable
+from mlflow_tracking.recording.trace_store import (
+    PREVIEW_CHARS,
+    ROW_TAG,
+    TraceDraft,
+    delete_traces,
+    find_traces,
+    new_span_id,
+    write_traces,
+)
 from mlflow_tracking.rows.item import Row
-
-_PREVIEW_CHARS = 1000  # of a text in the list of traces; the spans have all of it
-_AT_ONCE = 50  # traces whose spans are written together
-_DELETED_AT_ONCE = 100  # MLflow's own bound
 
 
 def log_traces(
@@ -60,64 +59,95 @@ def log_traces(
 
     `prompt` is the prompt's {'name', 'version'} in MLflow's registry, or empty.
     """
-    client = TracingClient()
     experiment_id = MlflowClient().get_run(run_id).info.experiment_id
-    _delete_traces(client, experiment_id, run_id)
-    spans: list[Span] = []
-    for number, (row, verdict) in enumerate(rows, 1):
-        trace = _RowTrace(row, verdict, judge)
-        client.start_trace(trace.info(run_id, experiment_id, prompt))
-        spans += trace.spans()
-        if number % _AT_ONCE == 0 or number == len(rows):
-            client.log_spans(experiment_id, spans)
-            spans = []
+    kept = {_shown(info): info for info in _delete_but_what_people_touched(experiment_id, run_id)}
+    outdated: list[Assessment] = []
+
+    def traces() -> Iterator[tuple[TraceInfo, Sequence[Span]]]:
+        for row, verdict in rows:
+            trace = _RowTrace(row, verdict, judge)
+            info = trace.info(run_id, experiment_id, prompt)
+            before = kept.get(_shown(info))
+            said = _said_by_judge(before, run_id) if before else []
+            if before and _values(said) == _values(info.assessments):
+                continue
+            if before:
+                outdated.extend(said)
+                trace = _RowTrace(row, verdict, judge, before)
+                info = trace.info(run_id, experiment_id, prompt)
+            yield info, trace.spans()
+
+    write_traces(experiment_id, traces())
+    for assessment in outdated:
+        TracingClient().delete_assessment(assessment.trace_id, assessment.assessment_id)
 
 
-def _delete_traces(client: TracingClient, experiment_id: str, run_id: str) -> None:
-    """A resumed run would show its rows twice."""
-    while True:
-        found = client.search_traces(
-            locations=[experiment_id],
-            run_id=run_id,
-            max_results=_DELETED_AT_ONCE,
-            include_spans=False,
-        )
-        ids = [trace.info.trace_id for trace in found]
-        if not ids or not client.delete_traces(experiment_id, trace_ids=ids):
-            return
+def _delete_but_what_people_touched(experiment_id: str, run_id: str) -> list[TraceInfo]:
+    """A resumed run would show its rows twice; returns the traces that people graded or queued."""
+    found = list(find_traces(experiment_id, f"attribute.run_id = '{run_id}'"))
+    queued = queued_traces(experiment_id) if found else set()
+    kept = [
+        info
+        for info in found
+        if info.trace_id in queued or any(a.source.source_type == "HUMAN" for a in info.assessments)
+    ]
+    ids = {info.trace_id for info in found} - {info.trace_id for info in kept}
+    delete_traces(experiment_id, sorted(ids))
+    return kept
+
+
+def _shown(info: TraceInfo) -> tuple[str, ...]:
+    """What tells a row from others: files that are judged together each have a row 1."""
+    return info.tags.get(ROW_TAG, ""), info.request_preview or "", info.response_preview or ""
+
+
+def _said_by_judge(info: TraceInfo, run_id: str) -> list[Assessment]:
+    """Not what people said, or another judge that they asked in MLflow."""
+    return [
+        a for a in info.assessments if a.source.source_type == "LLM_JUDGE" and a.run_id == run_id
+    ]
+
+
+def _values(assessments: Iterable[Assessment]) -> list[tuple[str, ...]]:
+    return sorted(
+        (a.name, str(a.feedback.value), a.rationale or "", a.error.error_message if a.error else "")
+        for a in assessments
+        if a.feedback
+    )
 
 
 class _RowTrace:
     """The trace of one row: a span for the row and, inside, one for the call to the judge."""
 
-    def __init__(self, row: Row, verdict: Verdict, judge: JudgeSettings) -> None:
+    def __init__(
+        self, row: Row, verdict: Verdict, judge: JudgeSettings, over: TraceInfo | None = None
+    ) -> None:
+        """`over`: the trace that this one is written over."""
         self.row, self.verdict, self.judge = row, verdict, judge
-        self._id = secrets.token_hex(16)
-        self._root_id = secrets.token_hex(8)
         end_s = verdict.ended_at or time.time()
-        self._end_ns = int(end_s * 1e9)
-        self._start_ns = int((end_s - verdict.latency_s) * 1e9)
+        start_s = end_s - verdict.latency_s
+        fault = verdict.reason if verdict.failed else None
+        self._draft = TraceDraft(row.number, int(start_s * 1e9), int(end_s * 1e9), fault)
+        self._span_ids: Iterator[str] = iter(())
+        if over:
+            self._draft = replace(self._draft, trace_id=over.trace_id)
+            spans = TracingClient().get_trace(over.trace_id).data.spans
+            self._span_ids = iter([span.span_id for span in spans])
 
     def info(self, run_id: str, experiment_id: str, prompt: Mapping[str, str]) -> TraceInfo:
         """What the list of traces shows."""
         row, verdict = self.row, self.verdict
-        tags = {TraceTagKey.TRACE_NAME: f"row {row.number}", "row": str(row.number)}
-        tags["status"] = str(verdict.status)
+        tags = {"status": str(verdict.status)}
         if verdict.suspected_manipulation:
             tags["suspected_manipulation"] = "true"
         if prompt:
             tags[TraceTagKey.LINKED_PROMPTS] = json.dumps([dict(prompt)])
-        return TraceInfo(
-            trace_id=f"tr-{self._id}",
-            trace_location=TraceLocation.from_experiment_id(experiment_id),
-            request_time=self._start_ns // 1_000_000,
-            execution_duration=(self._end_ns - self._start_ns) // 1_000_000,
-            state=TraceState.ERROR if verdict.failed else TraceState.OK,
-            request_preview=storable(row.item.question)[:_PREVIEW_CHARS],
-            response_preview=storable(row.item.answer)[:_PREVIEW_CHARS],
-            trace_metadata={TraceMetadataKey.SOURCE_RUN: run_id, TRACE_SCHEMA_VERSION_KEY: "3"},
-            tags=tags,
-            assessments=assessments(verdict, self.judge, run_id),
+        return self._draft.info(
+            experiment_id,
+            (row.item.question[:PREVIEW_CHARS], row.item.answer[:PREVIEW_CHARS]),
+            tags,
+            {TraceMetadataKey.SOURCE_RUN: run_id},
+            assessments(verdict, self.judge, run_id),
         )
 
     def spans(self) -> list[Span]:
@@ -126,22 +156,19 @@ class _RowTrace:
         inputs = {"question": row.item.question}
         if row.item.reference:
             inputs["reference"] = row.item.reference
-        root = self._span(
-            self._root_id, f"row {row.number}", SpanType.EVALUATOR, inputs, row.item.answer
-        )
+        kind, root_id = SpanType.EVALUATOR, self._span_id()
+        root = self._draft.span(root_id, self._draft.name, kind, inputs, row.item.answer)
         if not verdict.attempts:
             return [root]
-        return [root, *self._calls()]
+        return [root, *self._calls(root_id)]
 
-    def _calls(self) -> Iterator[Span]:
+    def _calls(self, root_id: str) -> Iterator[Span]:
         """The calls as they were sent: of several, one after the other."""
         # What they cost together, which MLflow adds up, stands on the first.
         for number, (name, request, said) in enumerate(self._asked()):
             cost = {} if number else self._cost()
             kind, reply = SpanType.CHAT_MODEL, self._reply(said)
-            yield self._span(
-                secrets.token_hex(8), name, kind, request, reply, self._root_id, **cost
-            )
+            yield self._draft.span(self._span_id(), name, kind, request, reply, root_id, **cost)
 
     def _asked(self) -> Iterator[tuple[str, object, str]]:
         """Name, request and the reply's text of each call."""
@@ -190,47 +217,8 @@ class _RowTrace:
             "latency_s": verdict.latency_s,
         }
 
-    def _span(
-        self,
-        span_id: str,
-        name: str,
-        kind: str,
-        inputs: object,
-        outputs: object,
-        parent_id: str | None = None,
-        **attributes: object,
-    ) -> Span:
-        values = {
-            SpanAttributeKey.REQUEST_ID: f"tr-{self._id}",
-            SpanAttributeKey.SPAN_TYPE: kind,
-            SpanAttributeKey.INPUTS: inputs,
-            SpanAttributeKey.OUTPUTS: outputs,
-            **attributes,
-        }
-        failed = self.verdict.failed
-        return Span.from_dict(
-            {
-                "trace_id": _base64(self._id),
-                "span_id": _base64(span_id),
-                "parent_span_id": _base64(parent_id) if parent_id else None,
-                "name": name,
-                "start_time_unix_nano": self._start_ns,
-                "end_time_unix_nano": self._end_ns,
-                "status": {
-                    "code": "STATUS_CODE_ERROR" if failed else "STATUS_CODE_OK",
-                    "message": storable(self.verdict.reason) if failed else "",
-                },
-                "attributes": {key: _json(value) for key, value in values.items()},
-            }
-        )
-
-
-def _base64(hexadecimal: str) -> str:
-    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
-
-
-def _json(value: object) -> str:
-    return storable(json.dumps(value, ensure_ascii=False))
+    def _span_id(self) -> str:
+        return next(self._span_ids, "") or new_span_id()
 
 
 def assessments(verdict: Verdict, settings: JudgeSettings, run_id: str) -> list[Assessment]:
@@ -269,4 +257,4 @@ def _metadata(verdict: Verdict, score: Score | None, run_id: str) -> dict[str, s
         values["claim_not_in_answer"] = "true"
     if verdict.suspected_manipulation:
         values["suspected_manipulation"] = "true"
-    return {name: storable(str(value))[:_PREVIEW_CHARS] for name, value in values.items() if value}
+    return {name: storable(str(value))[:PREVIEW_CHARS] for name, value in values.items() if value}

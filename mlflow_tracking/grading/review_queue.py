@@ -1,0 +1,260 @@
+"""How do people grade rows blind in `mlflow ui`, and what did they click? MLflow's review queues.
+
+    queues = open_queues(run_id, "llm_judge", [(12, item), (7, item)], decision=False, ...)
+    answers = read_answers(run_id, "llm_judge")
+
+Of `python mlflow_tracking/grade_rows.py open` and `read`. The graded rows are copies in an
+experiment of their own: 'View full trace' and the Traces tab of the run's own experiment show the
+judge's score. MLflow's review queues are experimental, and no other module makes them.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+import mlflow
+from mlflow.entities import Assessment, Span, SpanType, TraceInfo
+from mlflow.exceptions import MlflowException
+from mlflow.genai.label_schemas import (
+    InputCategorical,
+    InputPassFail,
+    create_label_schema,
+    get_label_schema,
+)
+from mlflow.genai.review_queues import (
+    ReviewQueue,
+    add_items_to_review_queue,
+    create_review_queue,
+)
+from mlflow.tracing.constant import TraceTagKey
+
+from llm_client.settings import UserMistake, redacted
+from mlflow_tracking.grading.markdown import as_markdown
+from mlflow_tracking.recording.queued import has_queues, queues_of, traces_in
+from mlflow_tracking.recording.run import Tracking, make_experiment, mlflow_errors
+from mlflow_tracking.recording.trace_store import (
+    PREVIEW_CHARS,
+    ROW_TAG,
+    TraceDraft,
+    find_traces,
+    new_span_id,
+    new_trace_id,
+    write_traces,
+)
+from mlflow_tracking.rows.item import SCALE, Item
+
+MOST_ITEMS = 200  # a page of 1,000 items makes 2,000 requests before it opens
+_RUN_TAG = "graded_run"
+_SCORE, _DECISION = "human_score", "human_decision"  # what a schema's name begins with
+_HOW_TO_SCORE = (
+    f"How good is the answer, from {SCALE[0]} (worst) to {SCALE[-1]} (best)? A reference answer, "
+    "where there is one, is right: what contradicts it is wrong."
+)
+_HOW_TO_DECIDE = (
+    "Does the answer pass? A reference answer, where there is one, is right: what contradicts it "
+    "fails."
+)
+_REFERENCE = "\n\n---\n\n**Reference answer**\n\n"
+
+
+class NoQueues(UserMistake):
+    """MLflow keeps no review queues here; the message is one line with the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person clicked for a row, not interpreted yet."""
+
+    row: int  # the row's number in the run
+    text: str  # '4', 'pass', 'fail'; whatever MLflow holds, as text
+    rater: str  # whose queue it was, or MLflow's user ('default' without a login)
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Queues:
+    """Where people grade."""
+
+    experiment_id: str
+    pages: tuple[str, ...]  # the path of each queue's page after '#/', see look_at_it()
+    names: tuple[str, ...]
+
+
+def open_queues(
+    run_id: str,
+    experiment_name: str,
+    rows: Sequence[tuple[int, Item]],
+    *,
+    decision: bool,
+    uses_reference: bool,
+    raters: Sequence[str] = (),
+) -> Queues:
+    """Have rows of a run graded, each with its number, the first one first.
+
+    Called again, it adds what is not there yet and takes nothing away. Each of `raters` gets queues
+    of their own. The reference is shown where the judge sees it, too. Raises NoQueues and
+    TrackingError.
+    """
+    tracking = _grading(experiment_name)
+    with mlflow_errors(tracking):
+        _check_queues(tracking, str(mlflow.get_run(run_id).info.experiment_id))
+    experiment_id = make_experiment(tracking)
+    # Other databases than SQLite, which a server may have, keep no longer ones.
+    most = None if tracking.uri.startswith("sqlite:") else PREVIEW_CHARS
+    shown = [(row, item if uses_reference else replace(item, reference="")) for row, item in rows]
+    names = tuple(dict.fromkeys(name.strip().lower() for name in raters)) or ("",)
+    with mlflow_errors(tracking):
+        traces = _copies(run_id, experiment_id, shown, most)
+        queues = [
+            queue
+            for rater in names
+            for queue in _fill_queues(run_id, experiment_id, rater, decision, traces)
+        ]
+    place = f"experiments/{experiment_id}/review-queue?selectedQueueId="
+    pages = tuple(place + queue.queue_id for queue in queues)
+    return Queues(experiment_id, pages, tuple(queue.name for queue in queues))
+
+
+def read_answers(run_id: str, experiment_name: str) -> list[Answer]:
+    """The newest grade of each person for each row, by row; raises TrackingError."""
+    tracking = _grading(experiment_name)
+    with mlflow_errors(tracking):
+        found = mlflow.get_experiment_by_name(tracking.experiment)
+        copies = find_traces(found.experiment_id, _of_run(run_id)) if found else ()
+        grades = [
+            (int(info.tags[ROW_TAG]), grade)
+            for info in copies
+            for grade in info.assessments
+            if _is_grade(grade)
+        ]
+    # Two windows of one person leave two grades that MLflow holds for valid.
+    grades.sort(key=lambda each: each[1].last_update_time_ms)
+    newest = {(row, _rater(grade)): grade for row, grade in grades}
+    return [
+        Answer(row, _text(newest[row, rater].value), rater, newest[row, rater].rationale or "")
+        for row, rater in sorted(newest)
+    ]
+
+
+def _grading(experiment_name: str) -> Tracking:
+    return Tracking(mlflow.get_tracking_uri(), f"{experiment_name}_grading")
+
+
+def _of_run(run_id: str) -> str:
+    return f"tag.{_RUN_TAG} = '{run_id}'"
+
+
+def _check_queues(tracking: Tracking, experiment_id: str) -> None:
+    if not has_queues(experiment_id):
+        raise NoQueues(
+            f"MLFLOW_TRACKING_URI {redacted(tracking.uri)} keeps no review queues: they need a "
+            "database (sqlite:///mlflow.db) or a server of MLflow 3.14 or newer that has one"
+        )
+
+
+def _copies(
+    run_id: str, experiment_id: str, rows: Sequence[tuple[int, Item]], most: int | None
+) -> list[str]:
+    """The ids of the rows' copies, in the rows' order; what is missing is made.
+
+    MLflow shows the newest first, so each row is a little older than the one before.
+    """
+    there = list(find_traces(experiment_id, _of_run(run_id)))
+    oldest_ms = min((info.request_time for info in there), default=int(time.time() * 1000))
+    ids = {int(info.tags[ROW_TAG]): info.trace_id for info in there}
+    # A copy without spans was being made when the command was killed.
+    whole = {int(info.tags[ROW_TAG]) for info in there if TraceTagKey.SPANS_LOCATION in info.tags}
+    missing = {row: item for row, item in rows if row not in whole}
+
+    def copies() -> Iterator[tuple[TraceInfo, Sequence[Span]]]:
+        for before, (row, item) in enumerate(missing.items(), 1):
+            at_ns = (oldest_ms - before) * 1_000_000
+            draft = TraceDraft(row, at_ns, at_ns, trace_id=ids.setdefault(row, new_trace_id()))
+            previews = _request(item, most), as_markdown(item.answer, most)
+            info = draft.info(experiment_id, previews, {_RUN_TAG: run_id}, {})
+            inputs = {"question": item.question}
+            if item.reference:
+                inputs["reference"] = item.reference
+            kind = SpanType.UNKNOWN
+            yield info, [draft.span(new_span_id(), draft.name, kind, inputs, item.answer)]
+
+    write_traces(experiment_id, copies())
+    return [ids[row] for row in dict(rows)]
+
+
+def _request(item: Item, most: int | None) -> str:
+    """The question and, below it, the reference."""
+    if not item.reference:
+        return as_markdown(item.question, most)
+    most = most and (most - len(_REFERENCE)) // 2
+    return as_markdown(item.question, most) + _REFERENCE + as_markdown(item.reference, most)
+
+
+def _fill_queues(
+    run_id: str, experiment_id: str, rater: str, decision: bool, trace_ids: Sequence[str]
+) -> list[ReviewQueue]:
+    """The rater's queues of the run, with every trace in one of them."""
+    title = f"Grade run {run_id[:8]}" + (f" for {rater}" if rater else "")
+    part = f"{title}, part "
+    there = reversed(queues_of(experiment_id))  # the oldest first
+    queues = [queue for queue in there if queue.name == title or queue.name.startswith(part)]
+    held = [traces_in(queue) for queue in queues]
+    waiting = [each for each in trace_ids if not any(each in traces for traces in held)]
+    room = MOST_ITEMS - len(held[-1]) if held else 0
+    while waiting:
+        if room <= 0:
+            taken = {queue.name for queue in queues}
+            names = (f"{part}{number}" if number > 1 else title for number in count(1))
+            name = next(name for name in names if name not in taken)
+            schema = _schema(experiment_id, rater, decision)
+            queues.append(_new_queue(experiment_id, name, schema))
+            room = MOST_ITEMS
+        add_items_to_review_queue(queues[-1].queue_id, item_ids=waiting[:room])
+        waiting, room = waiting[room:], 0
+    return queues
+
+
+def _new_queue(experiment_id: str, name: str, schema_id: str) -> ReviewQueue:
+    return create_review_queue(
+        name, queue_type="custom", schema_ids=[schema_id], experiment_id=experiment_id
+    )
+
+
+def _schema(experiment_id: str, rater: str, decision: bool) -> str:
+    """The id of what is asked, made if it is new; all runs of the experiment share it."""
+    name = (_DECISION if decision else _SCORE) + (f"_{rater}" if rater else "")
+    scale = InputCategorical(options=[str(score) for score in SCALE])
+    try:
+        schema = create_label_schema(
+            name,
+            type="feedback",
+            experiment_id=experiment_id,
+            input=InputPassFail("Pass", "Fail") if decision else scale,
+            enable_comment=not decision,  # without a comment, one click grades the row
+            instruction=_HOW_TO_DECIDE if decision else _HOW_TO_SCORE,
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        schema = get_label_schema(name, experiment_id=experiment_id)
+    return str(schema.schema_id)
+
+
+def _is_grade(assessment: Assessment) -> bool:
+    return (
+        assessment.feedback is not None
+        and assessment.feedback.value is not None
+        and assessment.valid is not False
+        and assessment.source.source_type == "HUMAN"
+        and assessment.name.startswith((_SCORE, _DECISION))
+    )
+
+
+def _rater(grade: Assessment) -> str:
+    own = grade.name.removeprefix(_SCORE).removeprefix(_DECISION).removeprefix("_")
+    return own or grade.source.source_id or "default"
+
+
+def _text(value: object) -> str:
+    return {True: "pass", False: "fail"}[value] if isinstance(value, bool) else str(value)
