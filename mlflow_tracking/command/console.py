@@ -109,6 +109,9 @@ def print_summary(metrics: Mapping[str, float]) -> None:
     missed = int(metrics.get("llm_judge/rows_claim_not_in_answer", 0))
     if missed:
         say(f"no claim     {missed} rows were scored whole: the judge misquoted the answer")
+    invented = int(metrics.get("llm_judge/rows_invented_quote", 0))
+    if invented:
+        say(f"misquoted    {invented} rows: the justification quotes what is not in the row")
 
 
 def shorten(text: str, width: int) -> str:

@@ -132,15 +132,15 @@ def draw_rows(candidates: Sequence[Candidate], digest: str, design: Design, rows
 
 def go_on_with(earlier: Draw, now: Draw) -> Draw:
     """The greater of two draws, of which the other is the beginning; raises DrawError if not."""
-    if earlier.digest != now.digest or earlier.stratum_units != now.stratum_units:
-        raise DrawError(
-            "the rows that were drawn earlier are not this run's any more, or its scores changed; "
-            "grade those, or draw from a new run"
-        )
     if earlier.design != now.design:
         raise DrawError(
             f"this run's rows were drawn otherwise ({earlier.design}) and two draws do not mix; "
             "give the same flags, or draw from a new run"
+        )
+    if earlier.digest != now.digest or earlier.stratum_units != now.stratum_units:
+        raise DrawError(
+            "the rows that were drawn earlier are not this run's any more, or its scores changed; "
+            "grade those, or draw from a new run"
         )
     return max(earlier, now, key=lambda draw: len(draw.drawn))
 

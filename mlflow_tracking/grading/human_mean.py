@@ -38,7 +38,7 @@ def read_drawn_grades(path: Path, items: Sequence[Item], sheet: str = "") -> Gra
         raise DataError(f"{path}: has compared pairs; grades of single answers are needed")
     columns = graded.rows[0].row.columns
     if lacking := [
-        n for n in ("row", DRAWN_FROM, UNIT, STRATUM, STRATUM_UNITS) if n not in columns
+        n for n in (DRAWN_FROM, "row", UNIT, STRATUM, STRATUM_UNITS) if n not in columns
     ]:
         raise DataError(
             f"{path}: no column {lacking[0]}: rows that were picked by hand say nothing of all "

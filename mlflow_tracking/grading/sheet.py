@@ -21,6 +21,7 @@ from openpyxl.worksheet.datavalidation import DataValidation
 from mlflow_tracking.grading.draw import Draw
 from mlflow_tracking.rows.graded import DRAWN_FROM, FEEDBACK, GRADE, STRATUM, STRATUM_UNITS, UNIT
 from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, SCALE, DataError, Item
+from mlflow_tracking.rows.row_files import load_rows
 
 _WIDTHS = {QUESTION: 50, REFERENCE: 40, ANSWER: 70, GRADE: 13, FEEDBACK: 40}
 _MOST_CHARS = 32_767  # of a workbook's cell
@@ -64,30 +65,26 @@ def as_csv(lines: Sequence[Line]) -> str:
 
 
 def write_sheets(folder: Path, lines: Sequence[Line], decision: bool) -> tuple[Path, Path]:
-    """to_grade.csv and to_grade.xlsx in `folder`; those that are there may be graded, and stay.
-
-    Raises DataError where they are of other rows.
-    """
+    """to_grade.csv and to_grade.xlsx in `folder`; raises DataError where grades would be lost."""
     text, book = folder / "to_grade.csv", folder / "to_grade.xlsx"
     if not folder.is_dir():
         raise DataError(f"--folder {folder}: there is no such folder; make it")
-    there = [path for path in (text, book) if path.exists()]
-    if text.exists() and text.read_bytes() == _csv_bytes(lines):
-        return text, book
-    if there:
-        raise DataError(f"{there[0]}: people may have graded in it; move it, or give a --folder")
+    for path in (text, book):
+        if path.exists() and _has_grades(path):
+            raise DataError(f"{path}: has grades; move it, or name another --folder")
     write_csv(text, lines)
     write_workbook(book, lines, decision)
     return text, book
 
 
+def _has_grades(path: Path) -> bool:
+    rows = load_rows(path, needs=(QUESTION, GRADE)).rows
+    return any(row.columns[name].strip() for row in rows for name in (GRADE, FEEDBACK))
+
+
 def write_csv(path: Path, lines: Sequence[Line]) -> None:
     """In UTF-8 with its mark, without which Excel takes it for another encoding."""
-    path.write_bytes(_csv_bytes(lines))
-
-
-def _csv_bytes(lines: Sequence[Line]) -> bytes:
-    return as_csv(lines).encode("utf-8-sig", "replace")
+    path.write_bytes(as_csv(lines).encode("utf-8-sig", "replace"))
 
 
 def write_workbook(path: Path, lines: Sequence[Line], decision: bool) -> None:

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 from llm_client.caller import Caller, CallFailed
+from mlflow_tracking.defence.quotation import invented_quotations
 from mlflow_tracking.judge.call import (
     claim_body,
     cost_of,
@@ -45,6 +46,14 @@ class Judge:
 
     async def judge(self, item: Item) -> Verdict:
         """The verdict on `item`; any fault but ServerGone is the verdict's status."""
+        verdict = await self._judge(item)
+        # A judge may quote its rubric: «эталон», "Score".
+        sources = (*item.texts.values(), self.settings.prompt.text)
+        invented = invented_quotations(verdict.justification, sources)
+        return replace(verdict, invented_quote="; ".join(invented))
+
+    async def _judge(self, item: Item) -> Verdict:
+        """The verdict as the judge gave it."""
         if not item.question.strip() or not item.answer.strip():
             missing = "question" if not item.question.strip() else "answer"
             return Verdict(Status.EMPTY_INPUT, f"the row has no {missing}")

@@ -87,6 +87,7 @@ class Verdict:
     claim_not_in_answer: bool = False  # it quoted what the answer does not say: nothing rests on it
     claim_score: Score | None = None  # of the claim alone
     answer_score: Score | None = None  # of the whole answer, where it was scored beside its claim
+    invented_quote: str = ""  # what the justification quotes and the row does not say
 
     @property
     def overall(self) -> Score | None:

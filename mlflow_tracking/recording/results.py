@@ -77,6 +77,7 @@ def verdict_columns(verdict: Verdict) -> dict[str, Any]:
         "claim_score": _finest(verdict.claim_score),
         "answer_score": _finest(verdict.answer_score),
         "suspected_manipulation": verdict.suspected_manipulation,
+        "invented_quote": verdict.invented_quote,
         "prompt_tokens": verdict.prompt_tokens,
         "completion_tokens": verdict.completion_tokens,
         "latency_s": verdict.latency_s,

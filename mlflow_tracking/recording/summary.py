@@ -24,6 +24,7 @@ class Summary:
     expected: float | None
     failures: Mapping[str, int]  # why rows have no verdict
     flagged: int
+    invented_quotes: int  # rows whose justification quotes what the row does not say
     prompt_tokens: int
     completion_tokens: int
     latency_p50_s: float | None
@@ -57,6 +58,7 @@ def summarise(
         expected=metric("expected_score_mean"),
         failures={name: int(metric(f"rows_{name}") or 0) for name in reasons},
         flagged=int(metric("rows_suspected_manipulation") or 0),
+        invented_quotes=int(metric("rows_invented_quote") or 0),
         prompt_tokens=int(metric("prompt_tokens") or 0),
         completion_tokens=int(metric("completion_tokens") or 0),
         latency_p50_s=metric("latency_p50_s"),
@@ -89,6 +91,11 @@ def describe(
         lines.append(
             f"**{summary.flagged} answers sound much better than what they claim**: "
             "`suspected_manipulation`."
+        )
+    if summary.invented_quotes:
+        lines.append(
+            f"**{summary.invented_quotes} justifications quote what is not in the row**: "
+            "`invented_quote`."
         )
     judge, prompt, data = (params.get(n, "?") for n in ("judge_model", "prompt_file", "data_file"))
     lines.append(f"Judge `{judge}`, prompt `{prompt}`, rows of `{data}`.")

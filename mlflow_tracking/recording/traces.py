@@ -257,4 +257,5 @@ def _metadata(verdict: Verdict, score: Score | None, run_id: str) -> dict[str, s
         values["claim_not_in_answer"] = "true"
     if verdict.suspected_manipulation:
         values["suspected_manipulation"] = "true"
+    values["invented_quote"] = verdict.invented_quote
     return {name: storable(str(value))[:PREVIEW_CHARS] for name, value in values.items() if value}

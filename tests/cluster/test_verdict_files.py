@@ -51,6 +51,7 @@ def some_verdicts(count: int, prompt: JudgePrompt, seed: int = 0) -> list[Verdic
                 attempts=chance.randint(1, 3) + (beside[1] is not None),
                 claim=chance.choice(["", "a few words"]),
                 claim_not_in_answer=chance.random() < 0.2,
+                invented_quote=chance.choice(["", "x % 1"]),
                 claim_score=beside[0],
                 answer_score=beside[1],
             )

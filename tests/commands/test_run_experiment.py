@@ -403,6 +403,43 @@ def test_whole_answers_are_scored_by_one_call_each_where_that_is_wanted(
     assert "no claim" not in done.out
 
 
+def test_a_quotation_that_is_not_in_the_row_gets_a_column_a_count_and_a_line(
+    workspace: Workspace, stub: JudgeStub, capfd: pytest.CaptureFixture[str]
+) -> None:
+    quoted = {"item-1": "def even", "item-2": "x % 1", "item-3": "the Score"}
+    stub.quote = lambda call: quoted.get(call.row, "")
+    rows = [
+        {"inputs": f"What is {name}?", "predictions": "def even(x): return x % 2 == 1"}
+        for name in quoted
+    ]
+    data = write_csv(workspace.folder / "rows.csv", rows)
+    prompt = workspace.folder / "prompt.txt"
+    prompt.write_text(
+        "Give the score.\n\nScore: [1-5]\nJustification: [text]\n\n{question}\n"
+        "<answer>\n{answer}\n</answer>",
+        "utf-8",
+    )
+    flags = ("--data", str(data), "--prompt", str(prompt), "--traces", "3")
+    done = call(workspace, capfd, *flags, base_url=stub.base_url)
+    assert done.code == 0, done.err
+    run = workspace.last_run()
+    table = run.table("judge_results.json")
+    assert [row["invented_quote"] for row in table] == ["", "x % 1", ""]
+    assert run.metrics["llm_judge/rows_invented_quote"] == 1
+    assert "misquoted    1 rows: the justification quotes what is not in the row" in done.out
+    page = (run.folder / "report.html").read_text("utf-8")
+    assert "1 justifications quote what is not in the row" in page
+    client = MlflowClient(workspace.uri)
+    recorded = client.get_run(run.id)
+    assert "1 justifications quote" in recorded.data.tags["mlflow.note.content"]
+    marked = {
+        trace.info.tags["row"]: trace.info.assessments[0].metadata["invented_quote"]
+        for trace in client.search_traces(locations=[recorded.info.experiment_id], run_id=run.id)
+        if "invented_quote" in trace.info.assessments[0].metadata
+    }
+    assert marked == {"2": "x % 1"}
+
+
 @pytest.mark.parametrize(
     ("rule", "scores", "judged"),
     [

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlflow_tracking.defence.quotation import count_words, quotable, stands_in
+from mlflow_tracking.defence.quotation import (
+    count_words,
+    invented_quotations,
+    quotable,
+    stands_in,
+)
 from mlflow_tracking.judge.reply_form import Piece, gbnf_of, regex_of
 
 
@@ -108,6 +113,82 @@ STANDS = {
 @pytest.mark.parametrize(("quotation", "text", "there"), STANDS.values(), ids=STANDS.keys())
 def test_a_quotation_stands_in_a_text(quotation: str, text: str, there: bool) -> None:
     assert stands_in(quotation, text) is there
+
+
+# --- what a justification quotes ------------------------------------------------------------
+
+SOURCES = (
+    "Who wrote the novel «Война и мир»?",
+    "def is_even(n):\n    return n % 2 == 1  # it’s no “odd” number",
+    "Роман «Война и мир» написал Лев Толстой, 3.5 тома. The capital of France is Lyon, I think.",
+    "Score: [1-5] Если дан эталонный ответ",
+)
+QUOTED = {
+    "no quotation": ("It names Paris.", []),
+    "nothing": ("", []),
+    "straight": ('It says "Paris".', ["Paris"]),
+    "English": ("It says “Paris”.", ["Paris"]),
+    "German": ("Er sagt „Paris“.", ["Paris"]),
+    "Polish": ("Mówi „Paris”.", ["Paris"]),
+    "Russian": ("Сказано «Париж».", ["Париж"]),
+    "Japanese": ("「東京」です", ["東京"]),
+    "single": ("It says ‘Paris’.", ["Paris"]),
+    "single and straight": ("It says 'Paris'.", ["Paris"]),
+    "code": ("It has `% 1`, not `% 2`.", ["% 1"]),
+    "a block of code": ("```\nn % 3\n```", ["n % 3"]),
+    "two": ('"Paris" and «Рим», not "Lyon"', ["Paris", "Рим"]),
+    "twice": ('"Paris", I said "Paris"', ["Paris"]),
+    "of the answer": ('It says "Lyon".', []),
+    "of the prompt": ('Ответ не дан в «эталонном», "Score" is 1.', []),
+    "case and a comma": ('It says "The Capital of FRANCE is lyon," and so on.', []),
+    "other punctuation": ("Сказано «Лев Толстой — 3,5 тома.»", []),
+    "Russian endings": ("В романе «Войны и мира» Льва «Толстого»", []),
+    "other blanks": ("It returns `n%2==1`.", []),
+    "another line": ("It has `def is_even(n): return n % 2 == 1`.", []),
+    "another operator": ("It has `n / 2 == 1`.", ["n / 2 == 1"]),
+    "a number": ('It says "3.5", not "3.6".', ["3.6"]),
+    "half a word": ('It says "Ly".', ["Ly"]),
+    "words from here and there": ('It says "France is even".', ["France is even"]),
+    "a word left out": ('It says "The capital is Lyon".', ["The capital is Lyon"]),
+    "another order": ('It says "Lyon is capital".', ["Lyon is capital"]),
+    "an ellipsis": ('It says "The capital … is Lyon" and "The ... Lyon [...]".', []),
+    "an ellipsis and more": ('It says "The capital … is Rome".', ["The capital … is Rome"]),
+    "from two texts": ('It says "odd number Роман".', ["odd number Роман"]),
+    "nested alike": ("Сказано «Роман «Война и мир» написал Лев».", []),
+    "nested alike, invented": ("Это «Роман «Война» написал».", ["Роман «Война» написал"]),
+    "nested otherwise": ('Сказано «Роман "Мир" написал».', ['Роман "Мир" написал']),
+    "unclosed": ('It says "Paris, which is wrong', []),
+    "unclosed before another": ('It says "Paris, or «Рим».', ["Рим"]),
+    "cut": ('It says "Lyon" and "Par […]', []),
+    "apostrophes": ("It doesn't say what the judges' and the students' notes don't.", []),
+    "an apostrophe inside": ("It says ‘it’s no odd’ and 'it's no even'.", ["it's no even"]),
+    "inches": ('A 5" disk is no 3" disk.', []),
+    "marks alone": ('It ends in "..." and has "—" in «».', []),
+    "an operator alone": ("It uses `%` and `+`.", ["+"]),
+}
+
+
+@pytest.mark.parametrize(("text", "invented"), QUOTED.values(), ids=QUOTED.keys())
+def test_what_a_justification_quotes_is_looked_up(text: str, invented: list[str]) -> None:
+    assert invented_quotations(text, SOURCES) == invented
+
+
+def test_a_letter_of_two_signs_is_the_letter_of_one() -> None:
+    assert not invented_quotations("«Толсто\u0438\u0306»", ["Толсто\u0439"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40), st.integers(1, 4), st.sampled_from(["«»", "“”", "„“", "``", '""']))
+def test_no_run_of_a_text_is_invented_whatever_its_marks(text: str, words: int, marks: str) -> None:
+    for run in runs(text, words):
+        if not set(run) & set("«»“”„`\"'‘’「」"):
+            assert not invented_quotations(f"It says {marks[0]}{run}{marks[1]}.", [text]), run
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="ab «»“”„`\"'‘’「」.… %1", max_size=40))
+def test_what_is_found_stands_in_the_justification(text: str) -> None:
+    assert all(quotation in text for quotation in invented_quotations(text, [""]))
 
 
 # --- what the judge can write ---------------------------------------------------------------

@@ -51,6 +51,7 @@ COMMON = {
     "judged_answer": TEXT,
     "claim": TEXT,
     "claim_not_in_answer": st.booleans(),
+    "invented_quote": TEXT,
     "claim_score": st.one_of(st.none(), ONE_SCORE),
     "answer_score": st.one_of(st.none(), ONE_SCORE),
 }
@@ -75,6 +76,12 @@ def test_a_verdict_survives_json(verdict: Verdict) -> None:
     data = json.loads(line)
     assert data.pop("key") == "a key"
     assert Verdict.from_json(data) == verdict
+
+
+def test_a_verdict_of_a_journal_of_before_is_read() -> None:
+    data = scored(2).to_json()
+    del data["invented_quote"]
+    assert Verdict.from_json(data) == scored(2)
 
 
 def test_the_last_score_is_the_overall_one_after_json_too() -> None:
@@ -188,6 +195,7 @@ MIXED: list[Verdict | None] = [
         (0.0, 0.0, 0.5, 0.5, 0.0),
         claim="what it does not say",
         claim_not_in_answer=True,
+        invented_quote="a % 1; Lyon",
         prompt_tokens=10,
         completion_tokens=2,
         latency_s=3.0,
@@ -215,6 +223,7 @@ def test_every_row_is_scored_or_in_exactly_one_count() -> None:
     assert metrics["rows_justification_cut"] == 1
     assert metrics["rows_suspected_manipulation"] == 1
     assert metrics["rows_claim_not_in_answer"] == 1
+    assert metrics["rows_invented_quote"] == 1
 
 
 def test_the_mean_stands_between_its_bounds() -> None:

@@ -220,7 +220,7 @@ def test_the_report_needs_no_network_and_lets_only_its_own_script_run() -> None:
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
 def test_text_of_rows_stays_text_in_the_report(answer: str) -> None:
     beside: dict[str, Any] = {"claim_score": Score(1), "answer_score": Score(5)}
-    verdict = scored(1, justification=answer, claim=answer, **beside)
+    verdict = scored(1, justification=answer, claim=answer, invented_quote=answer, **beside)
     hostile, tame = Texts(page_of([verdict], [answer])), Texts(page_of([scored(1)], ["tame"]))
     extra = {tag for tag in hostile.tags if hostile.tags.count(tag) > 2 * tame.tags.count(tag) + 9}
     assert not extra and "iframe" not in hostile.tags
@@ -236,6 +236,13 @@ def test_the_report_lists_rows_whose_claim_and_whole_answer_differ() -> None:
     assert "suspected manipulation" in listed and "claims: Lyon" in listed
     assert "claim not in the answer" in text and "claims: Bonn" not in text
     assert "Claim and whole answer differ" not in Texts(page_of([scored(5), missed])).text
+
+
+def test_the_report_marks_and_counts_quotations_that_are_not_in_the_row() -> None:
+    text = Texts(page_of([scored(5), scored(2, invented_quote="x % 1")])).text
+    assert "1 justifications quote what is not in the row" in text
+    assert "not in the row: x % 1" in text
+    assert "not in the row" not in Texts(page_of([scored(5)])).text
 
 
 def test_the_report_says_why_rows_have_no_verdict() -> None:

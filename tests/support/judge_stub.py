@@ -112,6 +112,7 @@ class JudgeStub:
     faults: Callable[[Call], str] = lambda call: ""  # a fault's name, '' for none
     judge: Callable[[Call], int] = lambda call: true_score(call.text)  # 1-5
     claim: Callable[[Call], str] = lambda call: call.answer  # a quotation of it
+    quote: Callable[[Call], str] = lambda call: call.row[:40]  # of the row, in its justification
     prefer: Callable[[Call], int] = lambda call: 1  # of two answers: the first or the second
     retry_after: str = "1"
     honours_constraint: bool = True
@@ -314,7 +315,7 @@ class JudgeStub:
         decision = _DECISION.match(constraint)
         if decision and self.honours_constraint and fault not in NOT_A_VERDICT:
             word = decision[1] if true_score(call.text) > 3 else decision[2]
-            text = f"{decision[3]}: because of {call.row[:40]!r}"
+            text = f"{decision[3]}: because of {self.quote(call)!r}"
             return f"{word}\n{text}" if decision[3] else word
         if fault == "prose" or (constraint and not _FIELD.search(constraint)):
             canary = fault != "prose" and self.honours_constraint
@@ -331,7 +332,7 @@ class JudgeStub:
             return f"The answer says:\n{planted[0]}" if planted else PROSE
         if fault == "out_of_range":
             return _verdict(labels, 42, f"{call.row} is about 42")
-        return _verdict(labels, score, f"because of {call.row[:40]!r}")
+        return _verdict(labels, score, f"because of {self.quote(call)!r}")
 
     def _go_on(self, call: Call, constraint: str) -> str:
         """What comes after the beginning of a reply."""
@@ -340,7 +341,7 @@ class JudgeStub:
         if constraint == "[12]":
             return str(self.prefer(call))
         score = self.judge(call)
-        return str(score) if constraint == "[1-5]" else f" because of {call.row[:40]!r}"
+        return str(score) if constraint == "[1-5]" else f" because of {self.quote(call)!r}"
 
     def _completion(
         self, call: Call, text: str | None, finish: str, prompt_tokens: int
