@@ -3,12 +3,13 @@
 python -m pytest tests/stats/test_prediction_powered.py
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import ppi_py
 import pytest
 import statsmodels.api as sm
+from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.human_mean_coverage import (
@@ -28,12 +29,14 @@ from mlflow_tracking.stats.prediction_powered import (
 )
 
 
-def drawn(rows: Sequence[int], grades: Sequence[float], of: int) -> DrawnGrades:
+def drawn(rows: Iterable[int], grades: Iterable[float], of: int) -> DrawnGrades:
     units = [str(row) for row in rows]
-    return DrawnGrades(list(rows), list(grades), units, [""] * len(units), {"": of})
+    return DrawnGrades(
+        [int(unit) for unit in units], list(grades), units, [""] * len(units), {"": of}
+    )
 
 
-def sample(size: int, of: int, seed: int = 3) -> tuple[Array, Array, Array]:
+def sample(size: int, of: int, seed: int = 3) -> tuple[Array, NDArray[np.int64], Array]:
     """What a good judge gave all rows, which rows are graded, and people's grades of them."""
     random = np.random.default_rng(seed)
     quality = random.normal(3.3, 1.1, of)
@@ -107,7 +110,7 @@ def test_a_stratum_that_is_graded_whole_adds_no_uncertainty() -> None:
     judged, rows, grades = sample(40, of=1_000)
     strata = ["undecided"] * 10 + ["decided"] * 30
     one = drawn(rows, grades, 1_000)
-    both = DrawnGrades(one.rows, grades, one.units, strata, {"undecided": 10, "decided": 990})
+    both = DrawnGrades(one.rows, one.grades, one.units, strata, {"undecided": 10, "decided": 990})
     wilder = [*np.where(np.arange(10) % 2, 1.0, 5.0), *grades[10:]]
     other = DrawnGrades(one.rows, wilder, one.units, strata, both.stratum_units)
     first, second = (prediction_powered_mean(judged, each) for each in (both, other))
@@ -150,7 +153,7 @@ class TestNoInterval:
         one = drawn(rows, grades, 1_000)
         strata = ["rare", *["other"] * 19]
         found = prediction_powered_mean(
-            judged, DrawnGrades(one.rows, grades, one.units, strata, {"rare": 7, "other": 993})
+            judged, DrawnGrades(one.rows, one.grades, one.units, strata, {"rare": 7, "other": 993})
         )
         assert "only one is graded of the 7 of 'rare'" in str(found.people)
 

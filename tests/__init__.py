@@ -1,0 +1,1 @@
+"""Does it hold? A package by name, because ppi-python installs a `tests` of its own."""
