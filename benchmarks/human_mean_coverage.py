@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from mlflow_tracking.command.console import say
 from mlflow_tracking.command.flags import FlagParser, natural, positive
 from mlflow_tracking.command.frame import run_command
+from mlflow_tracking.rows.graded import GradedPairs, load_graded
 from mlflow_tracking.rows.item import DataError
 from mlflow_tracking.stats.estimate import Array
 from mlflow_tracking.stats.prediction_powered import (
@@ -214,15 +214,14 @@ def compare() -> int:
 
 def read_real(path: Path) -> Population:
     """People's grades and the judge's scores of a run's table; raises DataError."""
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    if "human_score" not in table or "score" not in table:
-        raise DataError(f"{path}: needs the columns human_score and score")
-    table = table[pd.to_numeric(table["human_score"], errors="coerce").notna()]
-    judged = table.get("expected_score", table["score"]).fillna(table["score"])
-    return table["human_score"].to_numpy(float), judged.to_numpy(float)
+    graded = load_graded(path)
+    if isinstance(graded, GradedPairs) or "score" not in graded.rows[0].row.columns:
+        raise DataError(f"{path}: needs the columns inputs, predictions, human_score and score")
+    columns = [one.row.columns for one in graded.rows]
+    judged = [cells.get("expected_score") or cells["score"] or "nan" for cells in columns]
+    labels = graded.kind == "binary"
+    grades = [1 + 4 * human if labels else human for human in graded.human]
+    return np.array(grades), np.array(judged, dtype=float)
 
 
 def _tell(judge: str, size: int, found: Outcome) -> None:
