@@ -30,7 +30,7 @@ from mlflow.genai.review_queues import (
 from mlflow.tracing.constant import TraceTagKey
 
 from llm_client.settings import UserMistake, redacted
-from mlflow_tracking.grading.markdown import as_markdown
+from mlflow_tracking.grading.markdown import UNCUT, as_markdown
 from mlflow_tracking.recording.queued import has_queues, queues_of, traces_in
 from mlflow_tracking.recording.results import storable
 from mlflow_tracking.recording.run import Tracking, make_experiment, mlflow_errors
@@ -102,7 +102,7 @@ def open_queues(
         _check_queues(tracking, str(mlflow.get_run(run_id).info.experiment_id))
     experiment_id = make_experiment(tracking)
     # Other databases than SQLite, which a server may have, keep no longer ones.
-    most = None if tracking.uri.startswith("sqlite:") else PREVIEW_CHARS
+    most = UNCUT if tracking.uri.startswith("sqlite:") else PREVIEW_CHARS
     shown = [(row, item if uses_reference else replace(item, reference="")) for row, item in rows]
     names = tuple(dict.fromkeys(name.strip().lower() for name in raters)) or ("",)
     with mlflow_errors(tracking):
@@ -155,7 +155,7 @@ def _check_queues(tracking: Tracking, experiment_id: str) -> None:
 
 
 def _copies(
-    run_id: str, experiment_id: str, rows: Sequence[tuple[int, Item]], most: int | None
+    run_id: str, experiment_id: str, rows: Sequence[tuple[int, Item]], most: int
 ) -> list[str]:
     """The ids of the rows' copies, in the rows' order; what is missing is made.
 
@@ -180,7 +180,7 @@ def _copies(
 
 
 def _copy(
-    draft: TraceDraft, item: Item, run_id: str, experiment_id: str, most: int | None
+    draft: TraceDraft, item: Item, run_id: str, experiment_id: str, most: int
 ) -> tuple[TraceInfo, list[Span]]:
     """A row without anything of the judge, not even the link to the run that MLflow would show."""
     previews = _request(item, most), as_markdown(storable(item.answer), most)
@@ -191,13 +191,14 @@ def _copy(
     return draft.info(experiment_id, previews, {_RUN_TAG: run_id}, {}), [span]
 
 
-def _request(item: Item, most: int | None) -> str:
+def _request(item: Item, most: int) -> str:
     """The question and, below it, the reference."""
     question, reference = storable(item.question), storable(item.reference)
     if not reference:
         return as_markdown(question, most)
-    most = most and (most - len(_REFERENCE)) // 2
-    return as_markdown(question, most) + _REFERENCE + as_markdown(reference, most)
+    room = most - len(_REFERENCE)
+    asked = as_markdown(question, max(room // 2, room - len(as_markdown(reference))))
+    return asked + _REFERENCE + as_markdown(reference, room - len(asked))
 
 
 def _fill_queues(

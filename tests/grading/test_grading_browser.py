@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow import MlflowClient
 from playwright.sync_api import Browser, Page, expect
 
 from mlflow_tracking.grading.review_queue import Answer, open_queues, read_answers
@@ -179,3 +180,27 @@ def test_a_decision_takes_one_click(browser: Browser, address: str, run: Recorde
     expect(page.get_by_text("Completed (2)")).to_be_visible()
     expected = [Answer(3, "fail", "default"), Answer(7, "pass", "default")]
     assert read_answers(run.id, name) == expected
+
+
+def test_a_server_gets_no_longer_previews_than_every_database_keeps(
+    workspace: Workspace, address: str, run: Recorded
+) -> None:
+    lengths = {1: (10, 3000, 10), 2: (3000, 10, 3000), 3: (3000, 10, 10), 4: (10, 10, 3000)}
+    items = [(row, Item(*("*" * length for length in each))) for row, each in lengths.items()]
+    mlflow.set_tracking_uri(address.removesuffix("/#/"))
+    try:
+        name = "through-a-server"
+        made = open_queues(run.id, name, items, decision=False, uses_reference=True)
+        found = MlflowClient().search_traces(locations=[made.experiment_id], include_spans=False)
+    finally:
+        mlflow.set_tracking_uri(workspace.uri)
+    previews = {
+        t.info.tags["row"]: (t.info.request_preview, t.info.response_preview) for t in found
+    }
+    for number, (question, answer, reference) in lengths.items():
+        request, response = previews[str(number)]
+        assert 900 < max(len(request), len(response)) <= 1000
+        assert ("View full trace" in response) == (answer == 3000)
+        shown, _, known = request.partition("**Reference answer**")
+        assert ("View full trace" in shown) == (question == 3000)
+        assert ("View full trace" in known) == (reference == 3000)
