@@ -8,6 +8,8 @@ and the answer: code would lose its indentation, and an answer could show what i
 
 import re
 
+UNCUT = 10_000_000  # characters
+
 _MARKS = re.compile(
     r"""[\\`*_~<]|\[             # code, emphasis, HTML, links and pictures
       | &(?=\#?\w+;)             # a character by its name
@@ -21,10 +23,10 @@ _BLANKS = re.compile(r"^ +| {2,}")  # HTML shows one of many, and none at a line
 _CUT = " … (cut, see View full trace)"
 
 
-def as_markdown(text: str, most: int | None = None) -> str:
+def as_markdown(text: str, most: int = UNCUT) -> str:
     """Markdown that shows `text` line by line as it is, of at most so many characters."""
     shown = "  \n".join(map(_line, text.splitlines()))
-    if most is None or len(shown) <= most:
+    if len(shown) <= most:
         return shown
     return shown[: most - len(_CUT)].rstrip("\\ \n") + _CUT
 

@@ -9,7 +9,7 @@ judge's score. MLflow's review queues are experimental, and no other module make
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -30,8 +30,9 @@ from mlflow.genai.review_queues import (
 from mlflow.tracing.constant import TraceTagKey
 
 from llm_client.settings import UserMistake, redacted
-from mlflow_tracking.grading.markdown import as_markdown
+from mlflow_tracking.grading.markdown import UNCUT, as_markdown
 from mlflow_tracking.recording.queued import has_queues, queues_of, traces_in
+from mlflow_tracking.recording.results import storable
 from mlflow_tracking.recording.run import Tracking, make_experiment, mlflow_errors
 from mlflow_tracking.recording.trace_store import (
     PREVIEW_CHARS,
@@ -101,7 +102,7 @@ def open_queues(
         _check_queues(tracking, str(mlflow.get_run(run_id).info.experiment_id))
     experiment_id = make_experiment(tracking)
     # Other databases than SQLite, which a server may have, keep no longer ones.
-    most = None if tracking.uri.startswith("sqlite:") else PREVIEW_CHARS
+    most = UNCUT if tracking.uri.startswith("sqlite:") else PREVIEW_CHARS
     shown = [(row, item if uses_reference else replace(item, reference="")) for row, item in rows]
     names = tuple(dict.fromkeys(name.strip().lower() for name in raters)) or ("",)
     with mlflow_errors(tracking):
@@ -154,7 +155,7 @@ def _check_queues(tracking: Tracking, experiment_id: str) -> None:
 
 
 def _copies(
-    run_id: str, experiment_id: str, rows: Sequence[tuple[int, Item]], most: int | None
+    run_id: str, experiment_id: str, rows: Sequence[tuple[int, Item]], most: int
 ) -> list[str]:
     """The ids of the rows' copies, in the rows' order; what is missing is made.
 
@@ -166,29 +167,38 @@ def _copies(
     # A copy without spans was being made when the command was killed.
     whole = {int(info.tags[ROW_TAG]) for info in there if TraceTagKey.SPANS_LOCATION in info.tags}
     missing = {row: item for row, item in rows if row not in whole}
-
-    def copies() -> Iterator[tuple[TraceInfo, Sequence[Span]]]:
-        for before, (row, item) in enumerate(missing.items(), 1):
-            at_ns = (oldest_ms - before) * 1_000_000
-            draft = TraceDraft(row, at_ns, at_ns, trace_id=ids.setdefault(row, new_trace_id()))
-            previews = _request(item, most), as_markdown(item.answer, most)
-            info = draft.info(experiment_id, previews, {_RUN_TAG: run_id}, {})
-            inputs = {"question": item.question}
-            if item.reference:
-                inputs["reference"] = item.reference
-            kind = SpanType.UNKNOWN
-            yield info, [draft.span(new_span_id(), draft.name, kind, inputs, item.answer)]
-
-    write_traces(experiment_id, copies())
+    drafts = []
+    for before, row in enumerate(missing, 1):
+        at_ns = (oldest_ms - before) * 1_000_000
+        drafts.append(TraceDraft(row, at_ns, at_ns, None, ids.get(row) or new_trace_id()))
+    write_traces(
+        experiment_id,
+        (_copy(draft, missing[draft.row], run_id, experiment_id, most) for draft in drafts),
+    )
+    ids |= {draft.row: draft.trace_id for draft in drafts}
     return [ids[row] for row in dict(rows)]
 
 
-def _request(item: Item, most: int | None) -> str:
+def _copy(
+    draft: TraceDraft, item: Item, run_id: str, experiment_id: str, most: int
+) -> tuple[TraceInfo, list[Span]]:
+    """A row without anything of the judge, not even the link to the run that MLflow would show."""
+    previews = _request(item, most), as_markdown(storable(item.answer), most)
+    inputs = {"question": item.question}
+    if item.reference:
+        inputs["reference"] = item.reference
+    span = draft.span(new_span_id(), draft.name, SpanType.UNKNOWN, inputs, item.answer)
+    return draft.info(experiment_id, previews, {_RUN_TAG: run_id}, {}), [span]
+
+
+def _request(item: Item, most: int) -> str:
     """The question and, below it, the reference."""
-    if not item.reference:
-        return as_markdown(item.question, most)
-    most = most and (most - len(_REFERENCE)) // 2
-    return as_markdown(item.question, most) + _REFERENCE + as_markdown(item.reference, most)
+    question, reference = storable(item.question), storable(item.reference)
+    if not reference:
+        return as_markdown(question, most)
+    room = most - len(_REFERENCE)
+    asked = as_markdown(question, max(room // 2, room - len(as_markdown(reference))))
+    return asked + _REFERENCE + as_markdown(reference, room - len(asked))
 
 
 def _fill_queues(

@@ -11,7 +11,7 @@ import base64
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mlflow.entities import Assessment, Span, TraceInfo, TraceLocation, TraceState
 from mlflow.tracing.client import TracingClient
@@ -28,13 +28,13 @@ _DELETED_AT_ONCE = 100  # MLflow's own bound
 
 @dataclass(frozen=True)
 class TraceDraft:
-    """A row's trace before it is written: when it was, and why it has no verdict."""
+    """A row's trace before it is written: when it was, and why it failed (None: it did not)."""
 
     row: int
     start_ns: int
     end_ns: int
-    fault: str | None = None
-    trace_id: str = field(default_factory=lambda: new_trace_id())
+    fault: str | None
+    trace_id: str
 
     @property
     def name(self) -> str:
@@ -57,8 +57,8 @@ class TraceDraft:
             request_time=self.start_ns // 1_000_000,
             execution_duration=(self.end_ns - self.start_ns) // 1_000_000,
             state=TraceState.OK if self.fault is None else TraceState.ERROR,
-            request_preview=storable(request),
-            response_preview=storable(response),
+            request_preview=request,
+            response_preview=response,
             trace_metadata={TRACE_SCHEMA_VERSION_KEY: "3", **metadata},
             tags={TraceTagKey.TRACE_NAME: self.name, ROW_TAG: str(self.row), **tags},
             assessments=list(assessments),

@@ -44,6 +44,7 @@ from mlflow_tracking.recording.trace_store import (
     delete_traces,
     find_traces,
     new_span_id,
+    new_trace_id,
     write_traces,
 )
 from mlflow_tracking.rows.item import Row
@@ -61,25 +62,14 @@ def log_traces(
     """
     experiment_id = MlflowClient().get_run(run_id).info.experiment_id
     kept = {_shown(info): info for info in _delete_but_what_people_touched(experiment_id, run_id)}
-    outdated: list[Assessment] = []
-
-    def traces() -> Iterator[tuple[TraceInfo, Sequence[Span]]]:
-        for row, verdict in rows:
-            trace = _RowTrace(row, verdict, judge)
-            info = trace.info(run_id, experiment_id, prompt)
-            before = kept.get(_shown(info))
-            said = _said_by_judge(before, run_id) if before else []
-            if before and _values(said) == _values(info.assessments):
-                continue
-            if before:
-                outdated.extend(said)
-                trace = _RowTrace(row, verdict, judge, before)
-                info = trace.info(run_id, experiment_id, prompt)
-            yield info, trace.spans()
-
-    write_traces(experiment_id, traces())
-    for assessment in outdated:
-        TracingClient().delete_assessment(assessment.trace_id, assessment.assessment_id)
+    new = [_RowTrace(*row, judge) for row in rows if _as_shown(row[0]) not in kept]
+    write_traces(
+        experiment_id,
+        ((trace.info(run_id, experiment_id, prompt), trace.spans()) for trace in new),
+    )
+    for row, verdict in rows:
+        if before := kept.get(_as_shown(row)):
+            _bring_up_to_date(before, row, verdict, judge, run_id, prompt)
 
 
 def _delete_but_what_people_touched(experiment_id: str, run_id: str) -> list[TraceInfo]:
@@ -101,54 +91,80 @@ def _shown(info: TraceInfo) -> tuple[str, ...]:
     return info.tags.get(ROW_TAG, ""), info.request_preview or "", info.response_preview or ""
 
 
-def _said_by_judge(info: TraceInfo, run_id: str) -> list[Assessment]:
-    """Not what people said, or another judge that they asked in MLflow."""
-    return [
-        a for a in info.assessments if a.source.source_type == "LLM_JUDGE" and a.run_id == run_id
-    ]
+def _as_shown(row: Row) -> tuple[str, ...]:
+    return str(row.number), *_previews(row)
 
 
-def _values(assessments: Iterable[Assessment]) -> list[tuple[str, ...]]:
-    return sorted(
-        (a.name, str(a.feedback.value), a.rationale or "", a.error.error_message if a.error else "")
-        for a in assessments
-        if a.feedback
-    )
+def _previews(row: Row) -> tuple[str, str]:
+    texts = row.item.question, row.item.answer
+    question, answer = (storable(text)[:PREVIEW_CHARS] for text in texts)
+    return question, answer
+
+
+def _bring_up_to_date(
+    before: TraceInfo,
+    row: Row,
+    verdict: Verdict,
+    judge: JudgeSettings,
+    run_id: str,
+    prompt: Mapping[str, str],
+) -> None:
+    """Write over a trace whose row has another verdict now; what people said about it stays."""
+    # Neither what people said, nor another judge that they asked in MLflow.
+    said = [a for a in before.assessments if _by_judge(a) and a.run_id == run_id]
+    if _values(said) == _values(assessments(verdict, judge, run_id)):
+        return
+    client = TracingClient()
+    spans = client.get_trace(before.trace_id).data.spans
+    trace = _RowTrace(row, verdict, judge, before.trace_id, [span.span_id for span in spans])
+    info = trace.info(run_id, before.experiment_id, prompt)
+    write_traces(before.experiment_id, [(info, trace.spans())])
+    for assessment in said:
+        client.delete_assessment(before.trace_id, assessment.assessment_id)
+
+
+def _by_judge(assessment: Assessment) -> bool:
+    return assessment.source.source_type == "LLM_JUDGE" and assessment.feedback is not None
+
+
+def _values(said: Iterable[Assessment]) -> set[tuple[object, ...]]:
+    return {(a.name, a.value, a.rationale or "", a.error and a.error.error_message) for a in said}
 
 
 class _RowTrace:
     """The trace of one row: a span for the row and, inside, one for the call to the judge."""
 
     def __init__(
-        self, row: Row, verdict: Verdict, judge: JudgeSettings, over: TraceInfo | None = None
+        self,
+        row: Row,
+        verdict: Verdict,
+        judge: JudgeSettings,
+        over: str = "",
+        span_ids: Sequence[str] = (),
     ) -> None:
-        """`over`: the trace that this one is written over."""
+        """`over` and `span_ids`: the ids of the trace that is written over, and of its spans."""
         self.row, self.verdict, self.judge = row, verdict, judge
         end_s = verdict.ended_at or time.time()
         start_s = end_s - verdict.latency_s
         fault = verdict.reason if verdict.failed else None
-        self._draft = TraceDraft(row.number, int(start_s * 1e9), int(end_s * 1e9), fault)
-        self._span_ids: Iterator[str] = iter(())
-        if over:
-            self._draft = replace(self._draft, trace_id=over.trace_id)
-            spans = TracingClient().get_trace(over.trace_id).data.spans
-            self._span_ids = iter([span.span_id for span in spans])
+        id_ = over or new_trace_id()
+        self._draft = TraceDraft(row.number, int(start_s * 1e9), int(end_s * 1e9), fault, id_)
+        self._span_ids = iter(span_ids)
 
     def info(self, run_id: str, experiment_id: str, prompt: Mapping[str, str]) -> TraceInfo:
         """What the list of traces shows."""
-        row, verdict = self.row, self.verdict
+        verdict = self.verdict
         tags = {"status": str(verdict.status)}
         if verdict.suspected_manipulation:
             tags["suspected_manipulation"] = "true"
         if prompt:
             tags[TraceTagKey.LINKED_PROMPTS] = json.dumps([dict(prompt)])
-        return self._draft.info(
-            experiment_id,
-            (row.item.question[:PREVIEW_CHARS], row.item.answer[:PREVIEW_CHARS]),
-            tags,
-            {TraceMetadataKey.SOURCE_RUN: run_id},
-            assessments(verdict, self.judge, run_id),
-        )
+        metadata = {TraceMetadataKey.SOURCE_RUN: run_id}
+        if verdict.attempts:
+            # MLflow adds it up from the spans, but not for a trace that is written over.
+            metadata[TraceMetadataKey.TOKEN_USAGE] = json.dumps(self._usage())
+        said = assessments(verdict, self.judge, run_id)
+        return self._draft.info(experiment_id, _previews(self.row), tags, metadata, said)
 
     def spans(self) -> list[Span]:
         """The row with its question, reference and answer, and the call with prompt and reply."""
@@ -206,15 +222,19 @@ class _RowTrace:
         return {
             SpanAttributeKey.MESSAGE_FORMAT: "openai",
             SpanAttributeKey.MODEL: self.judge.model,
-            SpanAttributeKey.CHAT_USAGE: {
-                "input_tokens": verdict.prompt_tokens,
-                "output_tokens": verdict.completion_tokens,
-                "total_tokens": verdict.prompt_tokens + verdict.completion_tokens,
-                "cache_read_input_tokens": verdict.cached_tokens,
-            },
+            SpanAttributeKey.CHAT_USAGE: self._usage(),
             "calls": verdict.calls,
             "attempts": verdict.attempts,
             "latency_s": verdict.latency_s,
+        }
+
+    def _usage(self) -> dict[str, int]:
+        verdict = self.verdict
+        return {
+            "input_tokens": verdict.prompt_tokens,
+            "output_tokens": verdict.completion_tokens,
+            "total_tokens": verdict.prompt_tokens + verdict.completion_tokens,
+            "cache_read_input_tokens": verdict.cached_tokens,
         }
 
     def _span_id(self) -> str:

@@ -23,7 +23,7 @@ from mlflow_tracking.compare_runs import pair_rows
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
 from mlflow_tracking.recording import publish as run_views
-from mlflow_tracking.recording import report, traces
+from mlflow_tracking.recording import report, trace_store
 from mlflow_tracking.recording.plots import make_plots, png
 from mlflow_tracking.recording.sample import choose_rows, worst_first
 from mlflow_tracking.recording.summary import Summary, describe, summarise
@@ -413,7 +413,7 @@ def test_a_view_that_cannot_be_made_is_told_and_fails_no_run(
         raise mlflow.MlflowException("this server has no registry")
 
     monkeypatch.setattr(run_views, "register_prompt", refuse)
-    monkeypatch.setattr(traces, "TracingClient", refuse)
+    monkeypatch.setattr(trace_store, "TracingClient", refuse)
     data = write_csv(tmp_path / "rows.csv", numbered_rows(2))
     done = call(workspace, capfd, "--data", str(data), *TRACES, base_url=stub.base_url)
     assert done.code == 0
