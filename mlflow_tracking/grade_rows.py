@@ -153,11 +153,11 @@ def open_draw(run: "JudgedRun", flags: DrawFlags, tracking: "Tracking") -> None:
     from mlflow_tracking.grading.sheet import grading_lines, write_sheets
     from mlflow_tracking.recording.run import experiment_name, look_at_it
 
-    design, prompt = Design(flags.seed, flags.strata_by, flags.cluster), run.read_prompt()
+    design = Design(flags.seed, flags.strata_by, flags.cluster)
+    decision = run.read_prompt().format.decision is not None
     draw = draw_rows(candidates(run, design), rows_digest(run.items), design, flags.rows)
     if earlier := kept_draw(run.run_id):
         draw = go_on_with(earlier, draw)
-    decision = prompt.format.decision is not None
     items = dict(enumerate(run.items, 1))
     sheets = write_sheets(flags.folder, grading_lines(draw, items), decision)
     keep_draw(run.run_id, draw)
@@ -170,7 +170,6 @@ def open_draw(run: "JudgedRun", flags: DrawFlags, tracking: "Tracking") -> None:
             experiment_name(run.experiment_id),
             rows,
             decision=decision,
-            uses_reference=prompt.uses_reference,
             raters=raters,
         )
         for page in queues.pages:
@@ -229,7 +228,7 @@ def report(run: "JudgedRun", flags: GradeFlags) -> None:
     keep_grades(run.run_id, graded)
     human = human_mean(run.finest, graded)
     show_people(run.run_id, human, warn)
-    say("\n".join(human_lines(human)))
+    say("\n".join(human_lines(human, graded.kind == "binary")))
     if flags.plan:
         say(f"plan         {planned(human, flags.plan)}")
 

@@ -10,7 +10,7 @@ judge's score. MLflow's review queues are experimental, and no other module make
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 
 import mlflow
@@ -88,14 +88,12 @@ def open_queues(
     rows: Sequence[tuple[int, Item]],
     *,
     decision: bool,
-    uses_reference: bool,
     raters: Sequence[str] = (),
 ) -> Queues:
     """Have rows of a run graded, each with its number, the first one first.
 
     Called again, it adds what is not there yet and takes nothing away. Each of `raters` gets queues
-    of their own. The reference is shown where the judge sees it, too. Raises NoQueues and
-    TrackingError.
+    of their own. Raises NoQueues and TrackingError.
     """
     tracking = _grading(experiment_name)
     with mlflow_errors(tracking):
@@ -103,10 +101,9 @@ def open_queues(
     experiment_id = make_experiment(tracking)
     # Other databases than SQLite, which a server may have, keep no longer ones.
     most = UNCUT if tracking.uri.startswith("sqlite:") else PREVIEW_CHARS
-    shown = [(row, item if uses_reference else replace(item, reference="")) for row, item in rows]
     names = tuple(dict.fromkeys(name.strip().lower() for name in raters)) or ("",)
     with mlflow_errors(tracking):
-        traces = _copies(run_id, experiment_id, shown, most)
+        traces = _copies(run_id, experiment_id, rows, most)
         queues = [
             queue
             for rater in names

@@ -3,6 +3,8 @@
 python mlflow_tracking/grade_rows.py report --run last
 """
 
+from mlflow_tracking.rows.item import SCALE
+from mlflow_tracking.stats.estimate import Estimate
 from mlflow_tracking.stats.prediction_powered import HumanMean
 from mlflow_tracking.stats.table import two_places
 
@@ -23,19 +25,33 @@ def human_metrics(human: HumanMean) -> dict[str, float]:
     return {f"llm_judge/{name}": value for name, value in values.items() if value is not None}
 
 
-def human_lines(human: HumanMean) -> tuple[str, ...]:
-    """Three numbers told apart, for the terminal, and what the judge was worth."""
+def human_lines(human: HumanMean, labels: bool = False) -> tuple[str, ...]:
+    """Three numbers told apart, for the terminal, and what the judge was worth.
+
+    Of `labels` the share of right answers is told as well: right is 5 and wrong is 1.
+    """
     people, judge = human.people, "no row has a score"
     if human.judge is not None:
         judge = f"{two_places(human.judge)} is its mean over all {human.rows} rows"
     graded = f"{two_places(human.graded)} is their mean over the {people.n} rows that they graded"
     level = ", 95 % interval" if people.low is not None else ""
-    lines = (
+    lines = [
         f"the judge    {judge}",
         f"people       {graded}",
         f"estimated    {people} is what people would give all {human.rows} on average{level}",
-    )
-    return (*lines, f"worth        {worth(human)}") if worth(human) else lines
+    ]
+    if labels:
+        lines.append(f"right        {_share_right(people)} of all answers, as people would say")
+    if worth(human):
+        lines.append(f"worth        {worth(human)}")
+    return tuple(lines)
+
+
+def _share_right(people: Estimate) -> str:
+    low, *_, high = SCALE
+    ends = [people.value, people.low, people.high]
+    shares = [f"{(end - low) / (high - low):.0%}" for end in ends if end is not None]
+    return f"{shares[0]} ({shares[1]} to {shares[2]})" if len(shares) == 3 else shares[0]
 
 
 def worth(human: HumanMean) -> str:

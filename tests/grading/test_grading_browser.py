@@ -108,7 +108,7 @@ def rows(numbers: Sequence[int]) -> list[tuple[int, Item]]:
 def test_four_rows_are_graded_blind_and_one_is_changed(
     browser: Browser, address: str, run: Recorded, tmp_path: Path
 ) -> None:
-    queues = open_queues(run.id, NAME, rows([7, 3, 12, 5]), decision=False, uses_reference=True)
+    queues = open_queues(run.id, NAME, rows([7, 3, 12, 5]), decision=False)
     page = start_review(browser, address + queues.pages[0])
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -155,9 +155,7 @@ def test_four_rows_are_graded_blind_and_one_is_changed(
 def test_neither_the_full_trace_nor_the_list_shows_the_judges_score(
     browser: Browser, address: str, run: Recorded
 ) -> None:
-    queues = open_queues(
-        run.id, NAME, rows([7, 3]), decision=False, uses_reference=True, raters=["anna"]
-    )
+    queues = open_queues(run.id, NAME, rows([7, 3]), decision=False, raters=["anna"])
     page = start_review(browser, address + queues.pages[0])
     page.get_by_text("View full trace").click()
     expect(page.get_by_text("Inputs / Outputs")).to_be_visible()
@@ -171,7 +169,7 @@ def test_neither_the_full_trace_nor_the_list_shows_the_judges_score(
 
 def test_a_decision_takes_one_click(browser: Browser, address: str, run: Recorded) -> None:
     name = "decided"
-    queues = open_queues(run.id, name, rows([7, 3]), decision=True, uses_reference=True)
+    queues = open_queues(run.id, name, rows([7, 3]), decision=True)
     page = start_review(browser, address + queues.pages[0])
     for place, word in enumerate(("Pass", "Fail")):
         expect(page.get_by_text(f"{place} of 2 reviewed")).to_be_visible()
@@ -190,7 +188,7 @@ def test_a_server_gets_no_longer_previews_than_every_database_keeps(
     mlflow.set_tracking_uri(address.removesuffix("/#/"))
     try:
         name = "through-a-server"
-        made = open_queues(run.id, name, items, decision=False, uses_reference=True)
+        made = open_queues(run.id, name, items, decision=False)
         found = MlflowClient().search_traces(locations=[made.experiment_id], include_spans=False)
     finally:
         mlflow.set_tracking_uri(workspace.uri)

@@ -54,9 +54,7 @@ def rows(*numbers: int) -> list[tuple[int, Item]]:
 def opened(
     run_id: str, *numbers: int, raters: Sequence[str] = (), decision: bool = False
 ) -> Queues:
-    return open_queues(
-        run_id, NAME, rows(*numbers), decision=decision, uses_reference=True, raters=raters
-    )
+    return open_queues(run_id, NAME, rows(*numbers), decision=decision, raters=raters)
 
 
 def copies(run_id: str) -> list[Trace]:
@@ -131,10 +129,10 @@ def test_a_copy_has_the_row_and_nothing_of_the_judge(run_id: str) -> None:
     assert "mlflow.sourceRun" not in copy.info.trace_metadata
 
 
-def test_a_reference_that_the_judge_does_not_see_is_not_shown(run_id: str) -> None:
-    open_queues(run_id, NAME, rows(1), decision=False, uses_reference=False)
+def test_a_row_without_a_reference_shows_none(run_id: str) -> None:
+    open_queues(run_id, NAME, [(1, Item("question 1", "answer 1"))], decision=False)
     [copy] = copies(run_id)
-    assert "question 1" in told_by(copy) and "reference" not in told_by(copy)
+    assert "question 1" in told_by(copy) and "reference" not in told_by(copy).lower()
 
 
 def test_the_copies_artifacts_lie_beside_the_database(run_id: str, tmp_path: Path) -> None:
