@@ -83,7 +83,7 @@ def test_the_runs_page_shows_what_it_found_and_its_metric(seen: Seen) -> None:
     page = seen.open(f"runs/{seen.run.id}", "Metrics (")
     expect(page.get_by_text("llm_judge_accuracy/v1/mean")).to_be_visible()
     mean = seen.run.metrics["llm_judge_accuracy/v1/mean"]
-    expect(page.get_by_text(f"Mean score {mean:.2f}")).to_be_visible()
+    expect(page.get_by_text(f"mean score: {mean:.2f}")).to_be_visible()
     expect(page.get_by_text("experiment_type", exact=False).first).to_be_visible()
     expect(page.get_by_text("judge_prompt (v1)")).to_be_visible()
 

@@ -165,14 +165,14 @@ def test_the_description_says_the_mean_and_what_it_does_not_rest_on() -> None:
     verdicts = [scored(4), scored(2), failed(), failed(Status.UNPARSABLE), None]
     summary = summary_of(verdicts)
     text = describe(summary, {"judge_model": "a-judge"}, 5)
-    assert "Mean score 3.00" in text and "2 of 5 rows" in text and "a-judge" in text
+    assert "mean score: 3.00" in text and "2 of 5 rows" in text and "a-judge" in text
     assert "3 rows: 1 not_judged, 1 unparsable, 1 timeout" in text
     assert "1.80 to 4.20" in text
 
 
 def test_a_run_without_a_score_says_so_instead_of_a_number() -> None:
     summary = summary_of([failed()])
-    assert "Mean score none" in describe(summary, {}, 1)
+    assert "mean score: none" in describe(summary, {}, 1)
 
 
 def test_the_description_warns_of_an_average_over_some_traces() -> None:
@@ -379,7 +379,7 @@ def test_a_run_holds_report_plots_prompt_and_description(
     expected = {"report.html", "plots/scores.png", "plots/latency.png", "judge_results.csv"}
     assert expected <= set(run.artifacts)
     mean = run.metrics["llm_judge_accuracy/v1/mean"]
-    assert f"Mean score {mean:.2f}" in run.tags[run_views.DESCRIPTION_TAG]
+    assert f"mean score: {mean:.2f}" in run.tags[run_views.DESCRIPTION_TAG]
     assert json.loads(run.tags["mlflow.linkedPrompts"]) == [
         {"name": "judge_prompt", "version": "1"}
     ]
