@@ -27,11 +27,12 @@ from mlflow_tracking.validation.bias import (
     Shift,
     bias_table,
     inapplicable,
+    injection_table,
+    measure_injection,
     measure_length,
     measure_shifts,
 )
 from mlflow_tracking.validation.consistency import consistency_table, measure_consistency
-from mlflow_tracking.validation.injection import injection_table, measure_injection
 from mlflow_tracking.validation.labels import label_agreement, labels_table
 from mlflow_tracking.validation.pairs import ROWS, Preferences, pairs_table, preferences
 from mlflow_tracking.validation.passes import Verdicts, expected_scores, whole_scores

@@ -13,9 +13,8 @@ from mlflow_tracking.command.flags import CallFlags, JudgeFlags, ProbeFlags, Row
 from mlflow_tracking.judge.prompt import load_pairwise_prompt
 from mlflow_tracking.rows.graded import GradedData, GradedPairs, load_graded
 from mlflow_tracking.rows.item import DataError, Item
-from mlflow_tracking.validation.bias import bias_passes
+from mlflow_tracking.validation.bias import bias_passes, injection_passes
 from mlflow_tracking.validation.consistency import BASE, consistency_passes
-from mlflow_tracking.validation.injection import injection_passes
 from mlflow_tracking.validation.pairs import ROWS, direct_passes, single_answers
 from mlflow_tracking.validation.passes import JudgePass, stratified
 
