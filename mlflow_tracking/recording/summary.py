@@ -26,6 +26,7 @@ class Summary:
     completion_tokens: int
     latency_p50_s: float | None
     latency_p95_s: float | None
+    decided: tuple[str, ...] = ()  # which rows a rule lets the judge decide, in words
 
     @property
     def missing(self) -> int:
@@ -33,7 +34,9 @@ class Summary:
         return self.rows - self.scored
 
 
-def summarise(scores: Mapping[int, int], metrics: Mapping[str, float]) -> Summary:
+def summarise(
+    scores: Mapping[int, int], metrics: Mapping[str, float], decided: tuple[str, ...] = ()
+) -> Summary:
     """Sum up how often each score was given, and the run's `llm_judge/` metrics."""
     scored = sum(scores.values())
     total = sum(score * count for score, count in scores.items())
@@ -56,6 +59,7 @@ def summarise(scores: Mapping[int, int], metrics: Mapping[str, float]) -> Summar
         completion_tokens=int(metric("completion_tokens") or 0),
         latency_p50_s=metric("latency_p50_s"),
         latency_p95_s=metric("latency_p95_s"),
+        decided=decided,
     )
 
 
@@ -81,6 +85,9 @@ def describe(
             f"**{summary.flagged} answers sound much better than what they claim**: "
             "`suspected_manipulation`."
         )
+    if summary.decided:
+        head, *rest = summary.decided
+        lines.append(" ".join((f"**{head}**", *rest)))
     judge, prompt, data = (params.get(n, "?") for n in ("judge_model", "prompt_file", "data_file"))
     lines.append(f"Judge `{judge}`, prompt `{prompt}`, rows of `{data}`.")
     files = "**Artifacts** → `report.html`, `judge_results.json`, `plots`"

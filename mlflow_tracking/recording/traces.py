@@ -55,17 +55,19 @@ def log_traces(
     rows: Sequence[tuple[Row, Verdict]],
     judge: JudgeSettings,
     prompt: Mapping[str, str],
+    others: Mapping[int, JudgeSettings] | None = None,
 ) -> None:
     """Give each row a trace of the run `run_id`, in place of those that the run has already.
 
-    `prompt` is the prompt's {'name', 'version'} in MLflow's registry, or empty.
+    `prompt` is the prompt's {'name', 'version'} in MLflow's registry, or empty. `others` judged the
+    rows of these numbers in place of `judge`.
     """
     client = TracingClient()
     experiment_id = MlflowClient().get_run(run_id).info.experiment_id
     _delete_traces(client, experiment_id, run_id)
     spans: list[Span] = []
     for number, (row, verdict) in enumerate(rows, 1):
-        trace = _RowTrace(row, verdict, judge)
+        trace = _RowTrace(row, verdict, (others or {}).get(row.number, judge))
         client.start_trace(trace.info(run_id, experiment_id, prompt))
         spans += trace.spans()
         if number % _AT_ONCE == 0 or number == len(rows):
