@@ -220,7 +220,6 @@ def _why_none(found: Selection) -> list[str]:
             surest = f"{failed.wrong} of the {failed.decided} surest rows are wrong"
             reasons.append(f"by {name}, {surest}, and {failed.most} may be")
         else:
-            reasons.append(
-                f"by {name}, {known} rows are graded and known, {found.fewest} are needed"
-            )
+            needed = f"{found.fewest} graded rows are needed at least"
+            reasons.append(f"by {name}, {needed}, and there are {known}")
     return reasons
