@@ -82,17 +82,17 @@ def select(
     passed: dict[str, Step] = {}
     failed: dict[str, Step] = {}
     for name, column in columns.items():
-        for step in _walk(name, column, np.asarray(wrong, dtype=bool), max_wrong, error):
+        for step in walk(name, column, np.asarray(wrong, dtype=bool), max_wrong, error):
             (passed if step.passed else failed)[name] = step
     known = {name: int((~np.isnan(column)).sum()) for name, column in columns.items()}
     fewest = fewest_rows(max_wrong, error)
     return Selection(len(wrong), max_wrong, confidence, fewest, known, passed, failed)
 
 
-def _walk(
+def walk(
     name: str, signal: Array, wrong: NDArray[np.bool_], max_wrong: float, error: float
 ) -> Iterator[Step]:
-    """The steps of one signal, up to the first that does not pass."""
+    """The tests of one signal at that `error`, up to the first that does not pass."""
     known = ~np.isnan(signal)
     order = np.argsort(-signal[known], kind="stable")
     signal, wrongs = signal[known][order], np.cumsum(wrong[known][order])

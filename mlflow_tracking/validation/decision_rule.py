@@ -31,7 +31,7 @@ from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.decisions import DECIDED, SECOND_OPINION, UNDECIDED, Decisions
 from mlflow_tracking.rows.graded import GradedData
 from mlflow_tracking.rows.item import SCALE
-from mlflow_tracking.stats.selective import Selection, Step, select
+from mlflow_tracking.stats.selective import Selection, Step
 
 RULE_FILE = "decision_rule.json"  # the artifact's name
 ENTROPY, DISTANCE, PROMPTS = "entropy", "distance", "two_prompts"
@@ -156,28 +156,25 @@ def is_wrong(verdict: Verdict | None, human: float, binary: bool) -> bool:
     return abs(score.value - human) > 1 + 1e-9  # people's mean may be a third
 
 
-def learn(
-    graded: GradedData,
+def wrong_rows(graded: GradedData, verdicts: Sequence[Verdict | None]) -> list[bool]:
+    """For each graded row, whether the judge is wrong on it."""
+    binary = graded.kind == "binary"
+    return [is_wrong(v, human, binary) for v, human in zip(verdicts, graded.human, strict=True)]
+
+
+def doubts_of(
     verdicts: Sequence[Verdict | None],
     seconds: Sequence[Verdict | None] | None,
-    judge: JudgeSettings,
-    max_wrong: float,
-) -> Selection:
-    """What the graded rows allow to be promised; `seconds` are the second prompt's verdicts."""
-    binary = graded.kind == "binary"
-    wrong = [is_wrong(v, human, binary) for v, human in zip(verdicts, graded.human, strict=True)]
-    columns = {}
-    for signal in signals_of(judge.prompt, seconds is not None):
-        both = zip(verdicts, seconds or [None] * len(verdicts), strict=True)
-        doubts = [doubt(signal, verdict, second) for verdict, second in both]
-        columns[signal] = [None if one is None else -one for one in doubts]
-    return select(columns, wrong, max_wrong)
+    prompt: JudgePrompt,
+) -> dict[str, list[float | None]]:
+    """Every doubt of every row; `seconds` are the second prompt's verdicts, if there is one.
 
-
-def signals_of(prompt: JudgePrompt, two_prompts: bool) -> list[str]:
-    """What is tried. Of yes or no the distance orders rows as the entropy does, and is left out."""
+    Of yes or no the distance orders rows as the entropy does, and is left out.
+    """
     signals = [ENTROPY] if prompt.format.decision else [ENTROPY, DISTANCE]
-    return signals + [PROMPTS] * two_prompts
+    signals += [] if seconds is None else [PROMPTS]
+    both = list(zip(verdicts, seconds or [None] * len(verdicts), strict=True))
+    return {signal: [doubt(signal, *one) for one in both] for signal in signals}
 
 
 def make_rule(
