@@ -74,7 +74,7 @@ def validate() -> int:
         if run.complete:
             outcome = find_outcome(plan, verdicts)
             record_outcome(run, plan, verdicts, outcome, metrics)
-            if plan.max_wrong:
+            if promise.max_wrong:
                 record_rule(run, promise.write_rule, plan, outcome)
         else:
             record_unfinished(run, metrics, total - missing, total)
@@ -101,8 +101,9 @@ def read_flags(
     parser.add_group(CallFlags, base_url=settings.base_url)
     parser.add_group(RunFlags, without=SHOWING, experiment_name=settings.experiment_name)
     given = parser.parse_args()
-    if given.second_prompt and given.max_wrong is None:
-        parser.error("--second-prompt is for --max-wrong, which says what a rule is to promise")
+    if (given.second_prompt or given.by_distance) and given.max_wrong is None:
+        name = "--second-prompt" if given.second_prompt else "--by-distance"
+        parser.error(f"{name} is for --max-wrong, which says what a rule is to promise")
     rows, judge, calls = take(RowFlags, given), take(JudgeFlags, given), take(CallFlags, given)
     kept, probes = take(RunFlags, given), take(ProbeFlags, given)
     return rows, judge, calls, kept, probes, take(PromiseFlags, given)

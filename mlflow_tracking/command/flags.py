@@ -255,6 +255,11 @@ class PromiseFlags:
         type=Path,
         metavar="FILE",
     )
+    by_distance: bool = flag(
+        "with --max-wrong: let the rule go by how far the expected score is from the whole one, "
+        "too; each signal more takes more graded rows",
+        False,
+    )
     second_prompt: Path | None = flag(
         "with --max-wrong: a prompt that judges the rows, too; the judge is sure where both agree",
         None,

@@ -162,19 +162,21 @@ def wrong_rows(graded: GradedData, verdicts: Sequence[Verdict | None]) -> list[b
     return [is_wrong(v, human, binary) for v, human in zip(verdicts, graded.human, strict=True)]
 
 
-def doubts_of(
+def signals_of(
     verdicts: Sequence[Verdict | None],
     seconds: Sequence[Verdict | None] | None,
-    prompt: JudgePrompt,
+    distance: bool,
 ) -> dict[str, list[float | None]]:
-    """Every doubt of every row; `seconds` are the second prompt's verdicts, if there is one.
+    """For each row minus its doubts, by name; `seconds` are the second prompt's verdicts.
 
-    Of yes or no the distance orders rows as the entropy does, and is left out.
+    The distance is wanted only: of four graded files it told the shipped judge's wrong rows from
+    the others in none, in neither form (area 0.41 to 0.53; entropy 0.52 to 0.69), and a signal more
+    takes 36 graded rows where 29 would do.
     """
-    signals = [ENTROPY] if prompt.format.decision else [ENTROPY, DISTANCE]
-    signals += [] if seconds is None else [PROMPTS]
+    signals = [ENTROPY, *([DISTANCE] * distance), *([] if seconds is None else [PROMPTS])]
     both = list(zip(verdicts, seconds or [None] * len(verdicts), strict=True))
-    return {signal: [doubt(signal, *one) for one in both] for signal in signals}
+    doubts = {signal: [doubt(signal, *one) for one in both] for signal in signals}
+    return {name: [None if x is None else -x for x in column] for name, column in doubts.items()}
 
 
 def make_rule(

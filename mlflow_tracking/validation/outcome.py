@@ -34,7 +34,7 @@ from mlflow_tracking.validation.bias import (
     measure_shifts,
 )
 from mlflow_tracking.validation.consistency import consistency_table, measure_consistency
-from mlflow_tracking.validation.decision_rule import doubts_of, wrong_rows
+from mlflow_tracking.validation.decision_rule import signals_of, wrong_rows
 from mlflow_tracking.validation.labels import label_agreement, labels_table
 from mlflow_tracking.validation.pairs import ROWS, Preferences, pairs_table, preferences
 from mlflow_tracking.validation.passes import Verdicts, expected_scores, whole_scores
@@ -96,8 +96,11 @@ def find_outcome(plan: ValidationPlan, verdicts: Verdicts) -> Outcome:
         found.tables.append(injection_table(attacks))
         found.shifts.append(attacks)
         found.evidence = replace(found.evidence, injection=attacks.by.finer)
-    if plan.max_wrong and isinstance(plan.graded, GradedData):
-        _select_rows(found, plan.graded, plan, verdicts, plan.max_wrong)
+    max_wrong = plan.promise.max_wrong
+    if max_wrong and isinstance(plan.graded, GradedData):
+        signals = signals_of(rows, verdicts.get(SECOND), plan.promise.by_distance)
+        found.selection = select(signals, wrong_rows(plan.graded, rows), max_wrong)
+        found.tables.append(_selection_table(found.selection))
     return Outcome(tuple(name_biases(found.evidence)), trust(_to_be_used(found)), found)
 
 
@@ -178,17 +181,6 @@ def _repeat_and_dress(found: Measured, plan: ValidationPlan, verdicts: Verdicts)
         flips=repeated.worst_flips,
         shifts={one.key: one.by.finer for one in found.shifts if one.key not in unused},
     )
-
-
-def _select_rows(
-    found: Measured, graded: GradedData, plan: ValidationPlan, verdicts: Verdicts, max_wrong: float
-) -> None:
-    """Which rows the judge may decide alone."""
-    rows, prompt = verdicts[ROWS], plan.experiment.judge.settings.prompt
-    doubts = doubts_of(rows, verdicts.get(SECOND), prompt)
-    sure = {name: [None if x is None else -x for x in column] for name, column in doubts.items()}
-    found.selection = select(sure, wrong_rows(graded, rows), max_wrong)
-    found.tables.append(_selection_table(found.selection))
 
 
 def _selection_table(found: Selection) -> Table:

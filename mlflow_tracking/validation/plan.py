@@ -44,7 +44,7 @@ class ValidationPlan:
     probed: tuple[Item, ...]  # the rows of the probes; empty for no probes
     injection: bool
     passes: tuple[JudgePass, ...]
-    max_wrong: float | None = None  # what a rule is to promise; None: no rule is wanted
+    promise: PromiseFlags = PromiseFlags()
     second_prompt: JudgePrompt | None = None  # for the rule, judges every row, too
 
     @property
@@ -113,13 +113,12 @@ def make_validation_plan(
     if promise.max_wrong:
         asked |= {
             "max_wrong": promise.max_wrong,
+            "by_distance": promise.by_distance,
             "second_prompt_sha256": second.sha256 if second else "none",
         }
     params = asked | {"scorer": "validate_judge"}
     experiment = replace(checked, more_params=params, same=tuple(asked))
-    return ValidationPlan(
-        experiment, graded, probed, injection, tuple(passes), promise.max_wrong, second
-    )
+    return ValidationPlan(experiment, graded, probed, injection, tuple(passes), promise, second)
 
 
 def _second_prompt(promise: PromiseFlags, judge: JudgeFlags) -> JudgePrompt | None:

@@ -113,8 +113,7 @@ class TestARule:
         found = (rule["signal"], rule["graded_rows"], rule["decided"], rule["wrong"])
         assert found == ("entropy", 80, 60, 0)
         assert (rule["coverage"], rule["max_wrong"], rule["confidence"]) == (0.75, 0.1, 0.95)
-        # Clopper-Pearson for none of 60, the error shared by two signals
-        assert rule["upper_bound"] == pytest.approx(1 - 0.025 ** (1 / 60))
+        assert rule["upper_bound"] == pytest.approx(1 - 0.05 ** (1 / 60))  # Clopper-Pearson
         judge = rule["judged_by"]
         assert (judge["judge"], judge["score_only"]) == ("/models/stub-judge", True)
         assert judge["claim"] == "not asked"
@@ -216,7 +215,7 @@ def test_too_few_graded_rows_are_told(
     data = scale_csv(workspace.folder, 20)
     done = learn(workspace, capfd, stub, "--data", str(data))
     assert done.code == 3
-    assert "by entropy, 36 graded rows are needed at least, and there are 20" in done.out
+    assert "by entropy, 29 graded rows are needed at least, and there are 20" in done.out
 
 
 @pytest.mark.parametrize(
