@@ -103,7 +103,7 @@ class DecisionRule:
     def when(self) -> str:
         """In words, when a row is decided."""
         if self.threshold is None:
-            return "wherever it gives a score with what the rule asks for"
+            return f"wherever there is a score and the rule's signal, {self.signal}"
         return "where " + _DOUBTS[self.signal].format(f"{self.threshold:.4g}")
 
     def promise(self) -> str:
@@ -169,9 +169,10 @@ def signals_of(
 ) -> dict[str, list[float | None]]:
     """For each row minus its doubts, by name; `seconds` are the second prompt's verdicts.
 
-    The distance is wanted only: of four graded files it told the shipped judge's wrong rows from
-    the others in none, in neither form (area 0.41 to 0.53; entropy 0.52 to 0.69), and a signal more
-    takes 36 graded rows where 29 would do.
+    The distance is for those who ask: of three graded files that the shipped judge scored from 1 to
+    5 it told wrong rows from right ones in none, from the nearest whole score or from the one given
+    (area under the curve 0.41 to 0.53; entropy's 0.53 to 0.69). Of yes or no it orders rows as the
+    entropy does. And a second signal takes 36 graded rows where 29 would do.
     """
     signals = [ENTROPY, *([DISTANCE] * distance), *([] if seconds is None else [PROMPTS])]
     both = list(zip(verdicts, seconds or [None] * len(verdicts), strict=True))

@@ -146,6 +146,15 @@ class TestARule:
             assert promise in text
         assert "first_score" not in run.table("judge_results.json")[0]
 
+    def test_is_shown_by_check(
+        self, workspace: Workspace, learnt: Done, capfd: Capture, stub: JudgeStub
+    ) -> None:
+        done = apply(workspace, capfd, stub, "--check")
+        assert done.code == 0, done.err
+        said = "rule         the judge decides where the entropy of its probabilities is below "
+        assert said in done.out
+        assert len(workspace.runs()) == 1
+
     def test_leaves_a_row_without_a_verdict_undecided(
         self, workspace: Workspace, learnt: Done, capfd: Capture, stub: JudgeStub
     ) -> None:
@@ -181,6 +190,18 @@ class TestARule:
         assert told in done.problems[0]
         assert not stub.calls_by_row()
         assert len(workspace.runs()) == 1  # the validation
+
+
+def test_another_signal_shares_the_error(
+    workspace: Workspace, capfd: Capture, stub: JudgeStub
+) -> None:
+    data = scale_csv(workspace.folder, 30)
+    stub.judge = lambda call: grade_of(call.answer)
+    assert learn(workspace, capfd, stub, "--data", str(data)).code == 0
+    assert json.loads(rule_of(workspace).read_text())["threshold"] is None  # all are decided
+    done = learn(workspace, capfd, stub, "--data", str(data), "--by-distance")
+    assert done.code == 3
+    assert "by distance, 36 graded rows are needed at least, and there are 30" in done.out
 
 
 def test_labels_are_decided_by_the_side_of_the_judge(
