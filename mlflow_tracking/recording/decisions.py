@@ -58,8 +58,7 @@ class Decisions:
 
     def lines(self) -> list[str]:
         """The same for the terminal."""
-        heads = ["decided", *[""] * len(self.told())]
-        return [f"{head:<13}{text}" for head, text in zip(heads, self.told(), strict=False)]
+        return [f"{'' if n else 'rule':<13}{text}" for n, text in enumerate(self.told())]
 
     def other_judges(self, rows: Sequence[Row]) -> dict[int, JudgeSettings]:
         """Who judged a row in place of the first judge, by the row's number."""

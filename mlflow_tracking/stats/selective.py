@@ -11,7 +11,9 @@ the first promise in it that is not true could be made wrongly, so the tests sha
 Tested are only the numbers of rows at which one more wrong row is allowed (29, 46, 61 ... for 0.1):
 between two of them a test is stricter than at the next one, and ends the sequence for nothing. The
 first is the fewest rows that can pass at all, or a quarter of the graded rows where that is more:
-otherwise one wrong row among the 29 surest of 300 would end it.
+otherwise one wrong row among the 29 surest of 300 would end it. Of a judge that is wrong in 3 % of
+cases, 300 graded rows let 26 % be decided with every number from 29 on, 36 % with these alone, and
+70 % from a quarter on (29 November 2026, 1,000 draws).
 
 Decided are the rows with a greater signal than the first row that is left out. Given that signal,
 they are drawn by chance from all rows above it, so the binomial test is exact. Rows of one value

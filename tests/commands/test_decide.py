@@ -155,6 +155,16 @@ class TestARule:
         assert said in done.out
         assert len(workspace.runs()) == 1
 
+    def test_keeps_a_column_of_the_file_that_has_its_name(
+        self, workspace: Workspace, learnt: Done, capfd: Capture, stub: JudgeStub
+    ) -> None:
+        data = scale_csv(workspace.folder, 8, decision="mine")
+        flags = ("--data", str(data), "--decide", str(rule_of(workspace)))
+        done = call(workspace, capfd, *ASKED, *flags, base_url=stub.base_url)
+        assert done.code == 0, done.err
+        row = workspace.last_run().table("judge_results.json")[1]
+        assert (row["decision"], row["csv_decision"]) == ("decided", "mine")
+
     def test_leaves_a_row_without_a_verdict_undecided(
         self, workspace: Workspace, learnt: Done, capfd: Capture, stub: JudgeStub
     ) -> None:
