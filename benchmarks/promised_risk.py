@@ -141,6 +141,7 @@ def judges() -> dict[str, Population]:
         "worthless": _judge(lambda u: 0.3 + 0 * u),
         "just too often wrong": _judge(lambda u: 0.101 + 0 * u),
         "just too often wrong, 5 values": _judge(lambda u: 0.101 + 0 * u, values=5),
+        "just too often wrong, 3 signals": _judge(lambda u: 0.101 + 0 * u, more=2),
         "sure where it is wrong": _judge(lambda u: 0.3 - 0.25 * u),
         "weak": _judge(lambda u: 0.03 + 0.5 * u),
         "weak, 3 signals": _judge(lambda u: 0.03 + 0.5 * u, more=2),
