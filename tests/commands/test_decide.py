@@ -354,6 +354,17 @@ class TestASecondOpinion:
         assert not stub.calls_by_row() and not larger.calls_by_row()
         assert decisions(workspace.last_run()) == before
 
+    def test_that_failed_is_asked_for_again(
+        self, workspace: Workspace, capfd: Capture, stub: JudgeStub, larger: JudgeStub
+    ) -> None:
+        larger.faults = lambda call: "prose" if number(call.text) == 8 else ""
+        flags = ("--second-opinion", larger.base_url)
+        assert apply(workspace, capfd, stub, *flags).code == 0
+        renewed(larger, model="larger", root="/models/larger")
+        assert apply(workspace, capfd, stub, *flags, "--resume", "last").code == 0
+        assert set(larger.calls_by_row()) == {"item-8"}
+        assert decisions(workspace.last_run())[8] == "second_opinion"
+
     def test_of_a_server_that_is_not_there_is_told_before_any_row(
         self, workspace: Workspace, capfd: Capture, stub: JudgeStub
     ) -> None:
