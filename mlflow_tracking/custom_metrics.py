@@ -57,14 +57,19 @@ def evaluate_with_llm_judge(
     justification, or a status and a reason. Equal rows are judged once, rows that the journal has
     a score for are not judged again. `on_verdict` is told each verdict as it comes, and the
     indices of its rows. Raises ServerGone when the server stays away and JournalError when the disk
-    does not take a verdict; what was judged is in the journal then.
+    does not take a verdict; what was judged is in the journal then. Where `judge.instead` has the
+    verdict of another judge, that one counts.
     """
     references = targets if targets is not None else [""] * len(predictions)
     items = [
         Item(question, answer, reference)
         for question, answer, reference in zip(inputs, predictions, references, strict=True)
     ]
-    return asyncio.run(_judge(items, judge, on_verdict))
+    verdicts = asyncio.run(_judge(items, judge, on_verdict))
+    if not judge.instead:
+        return verdicts
+    keys = [judge.settings.key(item) for item in items]
+    return [judge.instead.get(key, verdict) for key, verdict in zip(keys, verdicts, strict=True)]
 
 
 async def _judge(

@@ -4,6 +4,7 @@
     python mlflow_tracking/run_experiment.py --data my.csv --prompt my_prompt.txt --limit 20
     python mlflow_tracking/run_experiment.py --data my.csv --graded graded.csv
     python mlflow_tracking/run_experiment.py --check
+    python mlflow_tracking/run_experiment.py --data my.csv --decide decision_rule.json
 
 Exit codes: 0 every row has a verdict; 1 some have none (what is judged is recorded, the last line
 says how to go on); 2 bad input or settings, told in one line before any row is judged.
@@ -20,10 +21,12 @@ from mlflow_tracking.command.console import say, warn
 from mlflow_tracking.command.flags import (
     SHIPPED_DATA,
     CallFlags,
+    DecideFlags,
     FlagParser,
     JudgeFlags,
     RowFlags,
     RunFlags,
+    check_deciding,
     check_scoring,
     flag,
     take,
@@ -52,55 +55,66 @@ def main() -> int:
 def judge_and_record() -> int:
     """Load the rows, have the judge score them, let mlflow.evaluate make its metrics of that."""
     settings = load_settings()
-    rows, judge, calls, kept, own = read_flags(settings)
+    rows, judge, calls, kept, decide, own = read_flags(settings)
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
     import mlflow
 
     from mlflow_tracking.command.experiment import read_experiment
     from mlflow_tracking.command.recorded_run import recorded_run
     from mlflow_tracking.custom_metrics import make_judge_metrics
-    from mlflow_tracking.grading.human_mean import finest, human_mean, read_drawn_grades
-    from mlflow_tracking.grading.kept import keep_grades, kept_grades
+    from mlflow_tracking.grading.human_mean import read_drawn_grades
+    from mlflow_tracking.grading.kept import people_of
+    from mlflow_tracking.validation.decision_rule import plan_deciding
 
     experiment = read_experiment(rows, judge, calls, kept, settings)
     graded = read_drawn_grades(own.graded, experiment.data.items) if own.graded else None
-    notes = graded.notes if graded else ()
-    for line in (*experiment.data.notes, *experiment.judge.warnings, *notes):
+    deciding = plan_deciding(decide, experiment)
+    experiment = deciding.recorded(experiment)
+    notes = (*experiment.data.notes, *(graded.notes if graded else ()))
+    for line in (*notes, *experiment.judge.warnings, *deciding.warnings):
         warn(f"note: {line}")
     if own.check:
-        say("\n".join(experiment.judge.lines))
+        say("\n".join((*experiment.judge.lines, *deciding.lines)))
         return 0
     if own.stock:
         experiment = replace(experiment, more_params={"scorer": "mlflow stock"})
     with recorded_run("run_experiment", experiment, keeps_journal=not own.stock) as run:
         # evaluate_with_llm_judge scores the rows, as far as the server lets it
-        verdicts = run.judge_rows_with_stock() if own.stock else run.judge_rows()
+        verdicts = (
+            run.judge_rows_with_stock()
+            if own.stock
+            else run.judge_rows(shown=not decide.second_opinion)
+        )
+        decided = deciding.decide(run, verdicts)  # which of them count, without --decide all
         if run.complete and not own.stock:
-            metrics = make_judge_metrics(run.judge)  # of the verdicts that there are
+            metrics = make_judge_metrics(decided.judge)  # of the verdicts that there are
             mlflow.evaluate(data=run.dataset, extra_metrics=metrics, evaluators="default")
-        graded = graded or kept_grades(run.run_id, experiment.data.items)  # of a resumed run
-        if graded:
-            keep_grades(run.run_id, graded)
-        run.record(verdicts, human_mean(finest(verdicts), graded) if graded else None)
+        people = people_of(run.run_id, experiment.data.items, decided.verdicts, graded)
+        run.record(decided.verdicts, decided.decisions, people)
     return run.exit_code
 
 
-def read_flags(settings: Settings) -> tuple[RowFlags, JudgeFlags, CallFlags, RunFlags, OwnFlags]:
+def read_flags(
+    settings: Settings,
+) -> tuple[RowFlags, JudgeFlags, CallFlags, RunFlags, DecideFlags, OwnFlags]:
     """The command line; every default is shown by --help."""
     parser = FlagParser("run_experiment", __doc__)
     parser.add_group(RowFlags, data=SHIPPED_DATA)
     parser.add_group(JudgeFlags)
     parser.add_group(CallFlags, base_url=settings.base_url)
     parser.add_group(RunFlags, experiment_name=settings.experiment_name)
+    parser.add_group(DecideFlags)
     parser.add_group(OwnFlags)
     given = parser.parse_args()
     check_scoring(parser, given)
+    check_deciding(parser, given)
     if given.stock and given.resume:
         parser.error("--stock keeps no journal, so there is nothing to --resume")
     if given.stock and given.score_only:
         parser.error("--stock has MLflow's own scorer do it, which knows no --score-only")
     rows, judge, calls = take(RowFlags, given), take(JudgeFlags, given), take(CallFlags, given)
-    return rows, judge, calls, take(RunFlags, given), take(OwnFlags, given)
+    kept, decide = take(RunFlags, given), take(DecideFlags, given)
+    return rows, judge, calls, kept, decide, take(OwnFlags, given)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
     python mlflow_tracking/validate_judge.py --data graded.csv
     python mlflow_tracking/validate_judge.py --data graded.csv --quick
     python mlflow_tracking/validate_judge.py --data pairs.csv --pairwise
+    python mlflow_tracking/validate_judge.py --data graded.csv --quick --max-wrong 0.1
 
 Exit codes: 0 every judgement was made; 1 some were not (what is judged is kept, the last line says
-how to go on); 2 bad input or settings, told in one line before any row is judged.
+how to go on); 2 bad input or settings, told in one line before any row is judged; 3 every judgement
+was made, and no rule can promise --max-wrong.
 """
 
 import sys
@@ -16,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from llm_client.settings import Settings, load_settings
 from mlflow_tracking.command.console import warn
 from mlflow_tracking.command.flags import (
-    SCORING,
     SHOWING,
     CallFlags,
     FlagParser,
     JudgeFlags,
     ProbeFlags,
+    PromiseFlags,
     RowFlags,
     RunFlags,
     take,
@@ -37,7 +39,7 @@ def main() -> int:
 def validate() -> int:
     """Judge the graded rows and the probes, measure, record."""
     settings = load_settings()
-    rows, judge, calls, kept, probes = read_flags(settings)
+    rows, judge, calls, kept, probes, promise = read_flags(settings)
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
     from mlflow_tracking.command.recorded_run import recorded_run
     from mlflow_tracking.validation.outcome import find_outcome
@@ -47,10 +49,11 @@ def validate() -> int:
         VALIDATION_TAGS,
         counts,
         record_outcome,
+        record_rule,
         record_unfinished,
     )
 
-    plan = make_validation_plan(rows, judge, calls, kept, probes, settings)
+    plan = make_validation_plan(rows, judge, calls, kept, probes, promise, settings)
     for line in (*plan.experiment.judge.warnings, *plan.graded.notes, plan.cost()):
         warn(f"note: {line}")
     with recorded_run(
@@ -69,7 +72,10 @@ def validate() -> int:
             run.miss(f"the {missing} of {total} judgements that are missing")
         metrics = counts(run, verdicts)
         if run.complete:
-            record_outcome(run, plan, verdicts, find_outcome(plan, verdicts), metrics)
+            outcome = find_outcome(plan, verdicts)
+            record_outcome(run, plan, verdicts, outcome, metrics)
+            if promise.max_wrong:
+                record_rule(run, promise.write_rule, plan, outcome)
         else:
             record_unfinished(run, metrics, total - missing, total)
     return run.exit_code
@@ -77,7 +83,7 @@ def validate() -> int:
 
 def read_flags(
     settings: Settings,
-) -> tuple[RowFlags, JudgeFlags, CallFlags, RunFlags, ProbeFlags]:
+) -> tuple[RowFlags, JudgeFlags, CallFlags, RunFlags, ProbeFlags, PromiseFlags]:
     """The command line; every default is shown by --help."""
     parser = FlagParser("validate_judge", __doc__)
     parser.add(
@@ -88,13 +94,19 @@ def read_flags(
         required=True,
     )
     parser.add_group(RowFlags, without=("data",))
-    parser.add_group(JudgeFlags, without=SCORING)
+    # The others of SCORING are for a run's rows; a rule of these two holds for runs with them.
+    parser.add_group(JudgeFlags, without=("temperature", "explain_below", "on_too_long"))
     parser.add_group(ProbeFlags)
+    parser.add_group(PromiseFlags)
     parser.add_group(CallFlags, base_url=settings.base_url)
     parser.add_group(RunFlags, without=SHOWING, experiment_name=settings.experiment_name)
     given = parser.parse_args()
+    if (given.second_prompt or given.by_distance) and given.max_wrong is None:
+        name = "--second-prompt" if given.second_prompt else "--by-distance"
+        parser.error(f"{name} is for --max-wrong, which says what a rule is to promise")
     rows, judge, calls = take(RowFlags, given), take(JudgeFlags, given), take(CallFlags, given)
-    return rows, judge, calls, take(RunFlags, given), take(ProbeFlags, given)
+    kept, probes = take(RunFlags, given), take(ProbeFlags, given)
+    return rows, judge, calls, kept, probes, take(PromiseFlags, given)
 
 
 if __name__ == "__main__":

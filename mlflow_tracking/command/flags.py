@@ -112,6 +112,7 @@ _seed = whole(0, "not a whole number from 0 to 2^63 - 1")
 _temperature = _number(0, 2, "a temperature from 0 to 2")
 _seconds = _number(1e-9, 1e12, "a number of seconds")
 _share = _number(0, 1, "a share from 0 to 1")
+_risk = _number(0.001, 0.5, "a share from 0.001 to 0.5")
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,53 @@ class ProbeFlags:
 
 
 @dataclass(frozen=True)
+class PromiseFlags:
+    """What a rule is to promise of the rows that it lets the judge decide."""
+
+    max_wrong: float | None = flag(
+        "find the rule under which a decided row is wrong (by more than a point, or right for "
+        "wrong) in at most this share of cases, with 95 % confidence, such as 0.1",
+        None,
+        type=_risk,
+        metavar="SHARE",
+    )
+    write_rule: Path = flag(
+        "with --max-wrong: where the rule goes, for run_experiment.py --decide",
+        Path("decision_rule.json"),
+        type=Path,
+        metavar="FILE",
+    )
+    by_distance: bool = flag(
+        "with --max-wrong: let the rule go by how far the expected score is from the whole one, "
+        "too; each signal more takes more graded rows",
+        False,
+    )
+    second_prompt: Path | None = flag(
+        "with --max-wrong: a prompt that judges the rows, too; the judge is sure where both agree",
+        None,
+        type=Path,
+        metavar="FILE",
+    )
+
+
+@dataclass(frozen=True)
+class DecideFlags:
+    """Which verdicts count without a person, and who is asked about the others."""
+
+    decide: Path | None = flag(
+        "mark rows as decided or undecided by the rule of validate_judge.py --max-wrong",
+        None,
+        type=Path,
+        metavar="FILE",
+    )
+    second_opinion: str = flag(
+        "with --decide: the server of a larger judge, whose verdict counts on undecided rows",
+        "",
+        metavar="URL",
+    )
+
+
+@dataclass(frozen=True)
 class ClusterFlags:
     """Which files a cluster judges, with how many workers, and where the verdicts go."""
 
@@ -282,3 +330,11 @@ def check_scoring(parser: FlagParser, given: argparse.Namespace) -> None:
     """Ends the process with code 2 for flags that contradict each other."""
     if given.explain_below and not given.score_only:
         parser.error("--explain-below is for --score-only; without it every score is justified")
+
+
+def check_deciding(parser: FlagParser, given: argparse.Namespace) -> None:
+    """Ends the process with code 2 for a second opinion on nothing, and for a rule of no use."""
+    if given.second_opinion and not given.decide:
+        parser.error("--second-opinion is for --decide, which says which rows need one")
+    if given.decide and given.stock:
+        parser.error("--stock has MLflow's own scorer do it, of which --decide knows no rule")

@@ -29,6 +29,7 @@ from mlflow_tracking.custom_metrics import evaluate_stock, evaluate_with_llm_jud
 from mlflow_tracking.judge.journal import Journal, JournalError
 from mlflow_tracking.judge.judging import JudgeConnection, OnVerdict, keeping, known_verdicts
 from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.recording.decisions import NO_DECISIONS, Decisions
 from mlflow_tracking.recording.people import human_lines, human_metrics
 from mlflow_tracking.recording.publish import publish
 from mlflow_tracking.recording.results import (
@@ -53,6 +54,7 @@ from mlflow_tracking.recording.run import (
 )
 from mlflow_tracking.recording.summary import summarise
 from mlflow_tracking.recording.totals import Totals
+from mlflow_tracking.rows.item import Item
 from mlflow_tracking.stats.prediction_powered import HumanMean
 
 
@@ -99,15 +101,28 @@ class RecordedRun:
         """The rows as MLflow's data set."""
         return log_dataset(self.experiment.data)
 
-    def judge_rows(self) -> list[Verdict | None]:
-        """Have every row judged: its verdict, or None where judging stopped before."""
-        items, judge = self.experiment.data.items, self.judge
+    def judge_rows(self, shown: bool = True) -> list[Verdict | None]:
+        """Have every row judged: its verdict, or None where judging stopped before.
+
+        They are printed as they come, unless other verdicts may count in the end.
+        """
+        tell = self.table.show if shown else None
+        return self._judge(self.experiment.data.items, self.judge, tell)
+
+    def judge_again(self, judge: JudgeConnection, places: Sequence[int]) -> list[Verdict | None]:
+        """Have the rows at `places` judged by another prompt or judge; in the run's journal."""
+        return self._judge([self.experiment.data.items[place] for place in places], judge, None)
+
+    def _judge(
+        self, items: Sequence[Item], judge: JudgeConnection, show: OnVerdict | None
+    ) -> list[Verdict | None]:
         verdicts = known_verdicts(items, judge.settings, judge.journal)
         with self.judging(len(items)) as count:
 
             def tell(verdict: Verdict, places: Sequence[int]) -> None:
                 count(verdict, places)
-                self.table.show(verdict, places)
+                if show:
+                    show(verdict, places)
 
             evaluate_with_llm_judge(
                 [item.answer for item in items],
@@ -135,8 +150,8 @@ class RecordedRun:
         before = len(self.journal.fresh) if self.journal else 0
         with judging(rows) as found:
             yield found.told
-        self.stopped, self.judged_s = found.stopped, found.seconds
-        self.judged = len(self.journal.fresh) - before if self.journal else 0
+        self.stopped, self.judged_s = found.stopped, self.judged_s + found.seconds
+        self.judged += len(self.journal.fresh) - before if self.journal else 0
         for limit in self.judge.limits[:1]:  # later callers ask for nothing
             self.in_flight = limit.limit, limit.reached
 
@@ -148,21 +163,30 @@ class RecordedRun:
             metrics |= {"llm_judge/rows_in_flight": now, "llm_judge/rows_in_flight_max": most}
         return metrics
 
-    def record(self, verdicts: Sequence[Verdict | None], human: HumanMean | None = None) -> None:
+    def record(
+        self,
+        verdicts: Sequence[Verdict | None],
+        decisions: Decisions = NO_DECISIONS,
+        human: HumanMean | None = None,
+    ) -> None:
         """Metrics, tables, journal and views of the rows; then the table and the summary."""
         experiment, data = self.experiment, self.experiment.data
         judge, kept = experiment.judge.settings, self.journal if self._go_on else None
         totals = Totals(judge.prompt)
         totals.add(verdicts)
-        metrics = self.cost(totals) | (human_metrics(human) if human else {})
-        log_results(results_table(data, verdicts), metrics, kept.path if kept else None)
+        totals.add_costs(decisions.beside)
+        people = human_metrics(human) if human else {}
+        metrics = self.cost(totals) | decisions.metrics() | people
+        table = results_table(data, verdicts, decisions.columns())
+        log_results(table, metrics, kept.path if kept else None)
         if self.stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
             rows = list(zip(data.rows, verdicts, strict=True))
-            summary = summarise(totals.overall, metrics, human)
-            publish(self.run_id, judge, rows, summary, experiment.run.traces, warn)
+            summary = summarise(totals.overall, metrics, human, decisions.told())
+            others = decisions.other_judges(data.rows)
+            publish(self.run_id, judge, rows, summary, experiment.run.traces, warn, others=others)
         self.table.close(verdicts)
         print_summary(metrics)
-        for line in human_lines(human) if human else ():
+        for line in (*decisions.lines(), *(human_lines(human) if human else ())):
             say(line)
         self.count_missing(int(metrics["llm_judge/rows_failed"]), len(verdicts))
 

@@ -13,10 +13,12 @@ import mlflow
 from mlflow import MlflowClient
 
 from mlflow_tracking.grading.draw import Draw, DrawError
-from mlflow_tracking.grading.human_mean import read_drawn_grades
+from mlflow_tracking.grading.human_mean import finest, human_mean, read_drawn_grades
 from mlflow_tracking.grading.sheet import as_csv
+from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.rows.graded import GradedData
 from mlflow_tracking.rows.item import Item
+from mlflow_tracking.stats.prediction_powered import HumanMean
 
 _DRAW, _GRADES = "grading/draw.json", "grading/graded.csv"
 
@@ -55,6 +57,20 @@ def kept_grades(run_id: str, items: Sequence[Item]) -> GradedData | None:
         uri = f"runs:/{run_id}/{_GRADES}"
         path = mlflow.artifacts.download_artifacts(uri, dst_path=folder)
         return read_drawn_grades(Path(path), items)
+
+
+def people_of(
+    run_id: str,
+    items: Sequence[Item],
+    verdicts: Sequence[Verdict | None],
+    graded: GradedData | None,
+) -> HumanMean | None:
+    """What people would give all rows, by grades that are given or kept with the run, if any."""
+    graded = graded or kept_grades(run_id, items)
+    if graded is None:
+        return None
+    keep_grades(run_id, graded)
+    return human_mean(finest(verdicts), graded)
 
 
 def _is_there(run_id: str, path: str) -> bool:

@@ -31,7 +31,6 @@ from mlflow.tracing.constant import TraceTagKey
 
 from llm_client.settings import UserMistake, redacted
 from mlflow_tracking.grading.markdown import UNCUT, as_markdown
-from mlflow_tracking.recording.queued import has_queues, queues_of, traces_in
 from mlflow_tracking.recording.results import storable
 from mlflow_tracking.recording.run import Tracking, make_experiment, mlflow_errors
 from mlflow_tracking.recording.trace_store import (
@@ -39,8 +38,11 @@ from mlflow_tracking.recording.trace_store import (
     ROW_TAG,
     TraceDraft,
     find_traces,
+    has_queues,
     new_span_id,
     new_trace_id,
+    queues_of,
+    traces_in,
     write_traces,
 )
 from mlflow_tracking.rows.item import SCALE, Item

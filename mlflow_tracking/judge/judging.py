@@ -34,6 +34,8 @@ class JudgeConnection:
     policy: RetryPolicy = RetryPolicy()
     replies: Mapping[str, BatchResult] | None = None  # of a batch job, in place of a server's
     limits: list[AdaptiveLimit] = field(default_factory=list)  # of the callers so far
+    # Verdicts that count in place of this judge's, by its key of the item.
+    instead: Mapping[str, Verdict] = field(default_factory=dict)
 
     @asynccontextmanager
     async def caller(self) -> AsyncIterator[Caller]:

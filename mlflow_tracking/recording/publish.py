@@ -47,10 +47,12 @@ def publish(
     traces: int,
     warn: Callable[[str], None],
     results_at: str = "",
+    others: Mapping[int, JudgeSettings] | None = None,
 ) -> None:
     """Record every view of the run `run_id`; at most `traces` rows get a trace.
 
     `rows` may be a sample of those that `summary` is of: `results_at` says where all of them are.
+    `others` judged the rows of these numbers in place of `judge`.
     """
     chosen = choose_rows([verdict for _, verdict in rows], traces)
     traced = [(row, verdict) for row, verdict in (rows[i] for i in chosen) if verdict]
@@ -64,7 +66,7 @@ def publish(
     with _told("plots and report", warn):
         _log_report(run_id, rows, summary, with_plots=not results_at)
     with _told("the traces", warn):
-        log_traces(run_id, traced, judge, prompt)
+        log_traces(run_id, traced, judge, prompt, others)
 
 
 def show_people(run_id: str, human: HumanMean, warn: Callable[[str], None]) -> None:

@@ -27,9 +27,20 @@ EVAL_TABLE = "eval_results_table.json"
 _TABLES = (RESULTS_TABLE, PAIRS_TABLE, EVAL_TABLE, "genai_custom_metrics.json")
 
 
-def results_table(data: DataSet, verdicts: Sequence[Verdict | None]) -> pd.DataFrame:
-    """One row for each row of the CSV: its columns, and what came of it."""
-    return pd.DataFrame(result_records(data.rows, verdicts))
+def results_table(
+    data: DataSet,
+    verdicts: Sequence[Verdict | None],
+    beside: Mapping[str, Sequence[Any]] | None = None,
+) -> pd.DataFrame:
+    """One row for each row of the CSV: its columns, and what came of it.
+
+    `beside` are columns that stand right of the score.
+    """
+    columns = beside or {}
+    table = pd.DataFrame(result_records(data.rows, verdicts, taken=tuple(columns)))
+    for place, name in enumerate(columns, list(table.columns).index("score") + 1):
+        table.insert(place, name, list(columns[name]))
+    return table
 
 
 def result_records(

@@ -30,6 +30,7 @@ class Summary:
     latency_p50_s: float | None
     latency_p95_s: float | None
     human: HumanMean | None = None  # what people would give, where rows were graded
+    decided: tuple[str, ...] = ()  # which rows a rule lets the judge decide, in words
 
     @property
     def missing(self) -> int:
@@ -38,7 +39,10 @@ class Summary:
 
 
 def summarise(
-    scores: Mapping[int, int], metrics: Mapping[str, float], human: HumanMean | None = None
+    scores: Mapping[int, int],
+    metrics: Mapping[str, float],
+    human: HumanMean | None = None,
+    decided: tuple[str, ...] = (),
 ) -> Summary:
     """Sum up how often each score was given, and the run's `llm_judge/` metrics."""
     scored = sum(scores.values())
@@ -64,6 +68,7 @@ def summarise(
         latency_p50_s=metric("latency_p50_s"),
         latency_p95_s=metric("latency_p95_s"),
         human=human,
+        decided=decided,
     )
 
 
@@ -97,6 +102,9 @@ def describe(
             f"**{summary.invented_quotes} justifications quote what is not in the row**: "
             "`invented_quote`."
         )
+    if summary.decided:
+        head, *rest = summary.decided
+        lines.append(" ".join((f"**{head}**", *rest)))
     judge, prompt, data = (params.get(n, "?") for n in ("judge_model", "prompt_file", "data_file"))
     lines.append(f"Judge `{judge}`, prompt `{prompt}`, rows of `{data}`.")
     files = "**Artifacts** → `report.html`, `judge_results.json`, `plots`"

@@ -4,16 +4,21 @@ Written straight to the tracking store: 6 ms a row, where `mlflow.genai.evaluate
 returns stored verdicts takes 340 ms (41 ms of them CPU) and MLflow's spans with `log_feedback`
 29 ms (100 rows, SQLite), and the first of them does not know when the calls really were.
 
-Of `python mlflow_tracking/run_experiment.py --traces 500`.
+Of `python mlflow_tracking/run_experiment.py --traces 500`. What people put into a review queue is
+found, too: such a trace is not deleted. The queues are experimental; here they are only read,
+grading/review_queue.py makes them.
 """
 
 import base64
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlflow.entities import Assessment, Span, TraceInfo, TraceLocation, TraceState
+from mlflow.exceptions import MlflowException
+from mlflow.genai.review_queues import ReviewQueue, list_review_queue_items, list_review_queues
 from mlflow.tracing.client import TracingClient
 from mlflow.tracing.constant import TRACE_SCHEMA_VERSION_KEY, SpanAttributeKey, TraceTagKey
 
@@ -21,6 +26,7 @@ from mlflow_tracking.recording.results import storable
 
 PREVIEW_CHARS = 1000  # of a text in the list of traces; the spans have all of it
 ROW_TAG = "row"
+_UNKNOWN_ENDPOINT = ("ENDPOINT_NOT_FOUND", "NOT_FOUND", "NOT_IMPLEMENTED")
 _AT_ONCE = 50  # traces whose spans are written together
 _FOUND_AT_ONCE = 500  # MLflow's own bound
 _DELETED_AT_ONCE = 100  # MLflow's own bound
@@ -157,3 +163,46 @@ def delete_traces(experiment_id: str, trace_ids: Sequence[str]) -> None:
     for start in range(0, len(trace_ids), _DELETED_AT_ONCE):
         some = list(trace_ids[start : start + _DELETED_AT_ONCE])
         client.delete_traces(experiment_id, trace_ids=some)
+
+
+def has_queues(experiment_id: str) -> bool:
+    """Whether MLflow keeps queues here: files and servers before 3.14 do not."""
+    try:
+        list_review_queues(experiment_id=experiment_id, max_results=1)
+    except NotImplementedError:
+        return False
+    except MlflowException as error:
+        if error.error_code in _UNKNOWN_ENDPOINT or "not supported in Databricks" in str(error):
+            return False
+        raise
+    return True
+
+
+def queues_of(experiment_id: str) -> list[ReviewQueue]:
+    """The experiment's queues."""
+    return list(
+        _all_pages(lambda token: list_review_queues(experiment_id=experiment_id, page_token=token))
+    )
+
+
+def traces_in(queue: ReviewQueue) -> set[str]:
+    """The ids of the traces in a queue, graded or not."""
+    found = _all_pages(lambda token: list_review_queue_items(queue.queue_id, page_token=token))
+    return {str(item.item_id) for item in found}
+
+
+def queued_traces(experiment_id: str) -> set[str]:
+    """The ids of the traces in any queue of the experiment; none where there are no queues."""
+    if not has_queues(experiment_id):
+        return set()
+    return {trace_id for queue in queues_of(experiment_id) for trace_id in traces_in(queue)}
+
+
+def _all_pages(page: Callable[[str | None], Any]) -> Iterator[Any]:
+    token = None
+    while True:
+        found = page(token)
+        yield from found
+        token = found.token
+        if not token:
+            return

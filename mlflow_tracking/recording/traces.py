@@ -35,7 +35,6 @@ from mlflow_tracking.custom_metrics import metric_name
 from mlflow_tracking.judge.call import claim_body, explain_body, request_body
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Score, Verdict
-from mlflow_tracking.recording.queued import queued_traces
 from mlflow_tracking.recording.results import storable
 from mlflow_tracking.recording.trace_store import (
     PREVIEW_CHARS,
@@ -45,6 +44,7 @@ from mlflow_tracking.recording.trace_store import (
     find_traces,
     new_span_id,
     new_trace_id,
+    queued_traces,
     write_traces,
 )
 from mlflow_tracking.rows.item import Row
@@ -55,21 +55,29 @@ def log_traces(
     rows: Sequence[tuple[Row, Verdict]],
     judge: JudgeSettings,
     prompt: Mapping[str, str],
+    others: Mapping[int, JudgeSettings] | None = None,
 ) -> None:
     """Give each row a trace of the run `run_id`, in place of those that the run has already.
 
-    `prompt` is the prompt's {'name', 'version'} in MLflow's registry, or empty.
+    `prompt` is the prompt's {'name', 'version'} in MLflow's registry, or empty. `others` judged the
+    rows of these numbers in place of `judge`.
     """
     experiment_id = MlflowClient().get_run(run_id).info.experiment_id
+    judges = others or {}
     kept = {_shown(info): info for info in _delete_but_what_people_touched(experiment_id, run_id)}
-    new = [_RowTrace(*row, judge) for row in rows if _as_shown(row[0]) not in kept]
+    new = [
+        _RowTrace(row, verdict, judges.get(row.number, judge))
+        for row, verdict in rows
+        if _as_shown(row) not in kept
+    ]
     write_traces(
         experiment_id,
         ((trace.info(run_id, experiment_id, prompt), trace.spans()) for trace in new),
     )
     for row, verdict in rows:
         if before := kept.get(_as_shown(row)):
-            _bring_up_to_date(before, row, verdict, judge, run_id, prompt)
+            by = judges.get(row.number, judge)
+            _bring_up_to_date(before, row, verdict, by, run_id, prompt)
 
 
 def _delete_but_what_people_touched(experiment_id: str, run_id: str) -> list[TraceInfo]:

@@ -4,7 +4,8 @@
 
 Each probe changes an answer's dress and nothing that it says. A fair judge's scores hardly shift.
 The biases are those of Zheng et al. (2023, arXiv:2306.05685) and of Ye et al. (2024,
-arXiv:2410.02736).
+arXiv:2410.02736). Attacks are a dress, too: one number, the whole defence on, by those that nobody
+had read while it was made; probe_injection.py measures all of them, layer by layer.
 """
 
 import re
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llm_client.settings import ROOT
+from mlflow_tracking.defence.attacks import CORPUS, load_corpus
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.rows.item import Item
@@ -260,4 +262,33 @@ def mean_shift(
     return TwoEstimates(
         mean(expected_scores(before), expected_scores(after)),
         mean(whole_scores(before), whole_scores(after)),
+    )
+
+
+_PLAIN, _ATTACKED = "wrong answers", "attacked answers"  # the passes' names
+
+
+def injection_passes(judge: JudgeSettings) -> list[JudgePass]:
+    """Every sealed attack once, and the wrong answers that they are put into, as they are."""
+    corpus = load_corpus(CORPUS, per_attack=1, only_sealed=True)
+    return [JudgePass(_PLAIN, judge, corpus.wrong), JudgePass(_ATTACKED, judge, corpus.attacked)]
+
+
+def measure_injection(verdicts: Verdicts, seed: int) -> Shift:
+    """The mean shift of wrong answers by attacks."""
+    corpus = load_corpus(CORPUS, per_attack=1, only_sealed=True)
+    before = [verdicts[_PLAIN][index] for index in corpus.plain]
+    label = f"{len(corpus.attacks)} attacks put into rows"
+    return Shift("injection", label, mean_shift(before, verdicts[_ATTACKED], seed))
+
+
+def injection_table(shift: Shift) -> Table:
+    """What the attacks do to both scores."""
+    return Table(
+        "injection",
+        "Can an answer talk it into a high score",
+        "Mean shift in points when an attack is put into a row with a wrong answer, the whole "
+        "defence on.",
+        BOTH_SCORES,
+        (TableLine(f"shift_{shift.key}", shift.label, (*shift.by,)),),
     )

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from mlflow_tracking.rows.graded import GradedData, GradedPairs
 from mlflow_tracking.rows.item import SCALE
 from mlflow_tracking.stats.estimate import Estimate
-from mlflow_tracking.stats.table import Table
+from mlflow_tracking.stats.selective import Selection, select
+from mlflow_tracking.stats.table import Table, TableColumn, TableLine
 from mlflow_tracking.validation.agreement import (
     Bin,
     Disagreement,
@@ -27,15 +28,17 @@ from mlflow_tracking.validation.bias import (
     Shift,
     bias_table,
     inapplicable,
+    injection_table,
+    measure_injection,
     measure_length,
     measure_shifts,
 )
 from mlflow_tracking.validation.consistency import consistency_table, measure_consistency
-from mlflow_tracking.validation.injection import injection_table, measure_injection
+from mlflow_tracking.validation.decision_rule import signals_of, wrong_rows
 from mlflow_tracking.validation.labels import label_agreement, labels_table
 from mlflow_tracking.validation.pairs import ROWS, Preferences, pairs_table, preferences
 from mlflow_tracking.validation.passes import Verdicts, expected_scores, whole_scores
-from mlflow_tracking.validation.plan import ValidationPlan
+from mlflow_tracking.validation.plan import SECOND, ValidationPlan
 from mlflow_tracking.validation.trust import Evidence, Trust, name_biases, trust
 
 _WORST = 10  # disagreements that are shown
@@ -55,6 +58,7 @@ class Measured:
     bins: Sequence[Bin] = ()
     disagreements: Sequence[Disagreement] = ()
     preferences: Preferences | None = None
+    selection: Selection | None = None  # which rows the judge may decide alone, if that was asked
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,11 @@ def find_outcome(plan: ValidationPlan, verdicts: Verdicts) -> Outcome:
         found.tables.append(injection_table(attacks))
         found.shifts.append(attacks)
         found.evidence = replace(found.evidence, injection=attacks.by.finer)
+    max_wrong = plan.promise.max_wrong
+    if max_wrong and isinstance(plan.graded, GradedData):
+        signals = signals_of(rows, verdicts.get(SECOND), plan.promise.by_distance)
+        found.selection = select(signals, wrong_rows(plan.graded, rows), max_wrong)
+        found.tables.append(_selection_table(found.selection))
     return Outcome(tuple(name_biases(found.evidence)), trust(_to_be_used(found)), found)
 
 
@@ -172,3 +181,46 @@ def _repeat_and_dress(found: Measured, plan: ValidationPlan, verdicts: Verdicts)
         flips=repeated.worst_flips,
         shifts={one.key: one.by.finer for one in found.shifts if one.key not in unused},
     )
+
+
+def _selection_table(found: Selection) -> Table:
+    """How many of the graded rows each signal lets the judge decide."""
+    columns = (
+        TableColumn("coverage", "decided", beside=True),
+        TableColumn("wrong", "of them wrong", beside=True),
+        TableColumn("bound", "at most", beside=True),
+    )
+    lines = [_selection_line(signal, found) for signal in found.known]
+    findings = [] if found.best else [f"No rule can promise that: {'; '.join(_why_none(found))}."]
+    return Table(
+        "decided",
+        "Rows that the judge may decide alone",
+        f"The most rows that are wrong in at most {100 * found.max_wrong:g} % of cases, with "
+        f"{100 * found.confidence:g} % confidence: their share of the graded ones, the share of "
+        "them that is wrong, and its exact bound.",
+        columns,
+        tuple(lines),
+        tuple(findings),
+    )
+
+
+def _selection_line(signal: str, found: Selection) -> TableLine:
+    best, rows = found.passed.get(signal), found.rows
+    shown = [best.decided / rows, best.wrong / best.decided, best.upper] if best else [0.0]
+    values = [Estimate(value, None, None, rows, "no interval") for value in shown]
+    padded = (*values, *[None] * (3 - len(values)))
+    return TableLine(f"decided_by_{signal}", f"by {signal.replace('_', ' ')}", padded)
+
+
+def _why_none(found: Selection) -> list[str]:
+    """Why nothing can be promised, by signal."""
+    reasons = []
+    for signal, known in found.known.items():
+        failed, name = found.failed.get(signal), signal.replace("_", " ")
+        if failed:
+            surest = f"{failed.wrong} of the {failed.decided} surest rows are wrong"
+            reasons.append(f"by {name}, {surest}, and {failed.most} may be")
+        else:
+            needed = f"{found.fewest} graded rows are needed at least"
+            reasons.append(f"by {name}, {needed}, and there are {known}")
+    return reasons

@@ -9,15 +9,30 @@ from dataclasses import dataclass, replace
 
 from llm_client.settings import Settings
 from mlflow_tracking.command.experiment import Experiment, check_judge
-from mlflow_tracking.command.flags import CallFlags, JudgeFlags, ProbeFlags, RowFlags, RunFlags
-from mlflow_tracking.judge.prompt import load_pairwise_prompt
+from mlflow_tracking.command.flags import (
+    CallFlags,
+    JudgeFlags,
+    ProbeFlags,
+    PromiseFlags,
+    RowFlags,
+    RunFlags,
+)
+from mlflow_tracking.command.frame import check_output
+from mlflow_tracking.judge.prompt import (
+    JudgePrompt,
+    check_score_only,
+    load_pairwise_prompt,
+    load_prompt,
+)
 from mlflow_tracking.rows.graded import GradedData, GradedPairs, load_graded
 from mlflow_tracking.rows.item import DataError, Item
-from mlflow_tracking.validation.bias import bias_passes
+from mlflow_tracking.validation.bias import bias_passes, injection_passes
 from mlflow_tracking.validation.consistency import BASE, consistency_passes
-from mlflow_tracking.validation.injection import injection_passes
+from mlflow_tracking.validation.decision_rule import other_prompt
 from mlflow_tracking.validation.pairs import ROWS, direct_passes, single_answers
 from mlflow_tracking.validation.passes import JudgePass, stratified
+
+SECOND = "second prompt"  # the pass's name
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,8 @@ class ValidationPlan:
     probed: tuple[Item, ...]  # the rows of the probes; empty for no probes
     injection: bool
     passes: tuple[JudgePass, ...]
+    promise: PromiseFlags = PromiseFlags()
+    second_prompt: JudgePrompt | None = None  # for the rule, judges every row, too
 
     @property
     def seed(self) -> int:
@@ -41,8 +58,11 @@ class ValidationPlan:
         if total == rows:
             return f"{rows} judgements, one for each answer"
         return (
-            f"{total} judgements: {rows} with a justification, the others for probes; --quick "
-            "leaves those out"
+            f"{total} judgements: {rows} of the rows, the others by the second prompt and for "
+            "probes; --quick leaves probes out"
+            if self.second_prompt
+            else f"{total} judgements: {rows} of the rows, the others for probes; --quick leaves "
+            "those out"
         )
 
 
@@ -52,14 +72,18 @@ def make_validation_plan(
     calls: CallFlags,
     run: RunFlags,
     probes: ProbeFlags,
+    promise: PromiseFlags,
     settings: Settings,
 ) -> ValidationPlan:
     """Read and check everything that can be; raises the mistake of what is wrong."""
+    second = _second_prompt(promise, judge_flags)
     graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet)
     if probes.pairwise and not isinstance(graded, GradedPairs):
         raise DataError(
             f"{rows.data}: --pairwise needs the columns inputs,answer_a,answer_b,winner"
         )
+    if promise.max_wrong and isinstance(graded, GradedPairs):
+        raise DataError(f"{rows.data}: has pairs; --max-wrong needs graded answers")
     direct = load_pairwise_prompt(probes.pairwise_prompt) if probes.pairwise else None
     items = _items(graded)
     checked = check_judge(
@@ -71,6 +95,8 @@ def make_validation_plan(
     passes = [JudgePass(ROWS, judge, items)]
     if isinstance(graded, GradedPairs) and direct:
         passes += direct_passes(replace(judge, prompt=direct), graded)
+    if second:
+        passes.append(JudgePass(SECOND, other_prompt(judge, second), items))
     probe = judge.for_probes()
     if probed:
         passes.append(JudgePass(BASE, probe, probed))
@@ -78,15 +104,34 @@ def make_validation_plan(
         passes += bias_passes(probe, probed, probes.probe_rows)
     if injection:
         passes += injection_passes(probe)
-    asked = {
+    asked: dict[str, object] = {
         "probe_rows": len(probed),
         "repeats": probes.repeats,
         "injection": injection,
         "pairwise": probes.pairwise,
     }
+    if promise.max_wrong:
+        asked |= {
+            "max_wrong": promise.max_wrong,
+            "by_distance": promise.by_distance,
+            "second_prompt_sha256": second.sha256 if second else "none",
+        }
     params = asked | {"scorer": "validate_judge"}
     experiment = replace(checked, more_params=params, same=tuple(asked))
-    return ValidationPlan(experiment, graded, probed, injection, tuple(passes))
+    return ValidationPlan(experiment, graded, probed, injection, tuple(passes), promise, second)
+
+
+def _second_prompt(promise: PromiseFlags, judge: JudgeFlags) -> JudgePrompt | None:
+    """The rule's second prompt, read; raises where it cannot be used, or the rule not written."""
+    if promise.max_wrong is None:
+        return None
+    check_output("--write-rule", promise.write_rule)
+    if promise.second_prompt is None:
+        return None
+    second = load_prompt(promise.second_prompt)
+    if judge.score_only:
+        check_score_only(second)
+    return second
 
 
 def _items(graded: GradedData | GradedPairs) -> tuple[Item, ...]:

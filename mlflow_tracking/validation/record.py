@@ -6,13 +6,14 @@ Written by `python mlflow_tracking/validate_judge.py --data graded.csv`, looked 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 
-from mlflow_tracking.command.console import say
+from mlflow_tracking.command.console import say, warn
 from mlflow_tracking.command.recorded_run import RecordedRun
 from mlflow_tracking.recording.plots import png
 from mlflow_tracking.recording.publish import DESCRIPTION_TAG, log_page
@@ -23,9 +24,10 @@ from mlflow_tracking.recording.results import (
     results_table,
 )
 from mlflow_tracking.recording.totals import Totals
-from mlflow_tracking.rows.graded import GradedPairs
+from mlflow_tracking.rows.graded import GradedData, GradedPairs
 from mlflow_tracking.stats.estimate import Estimate
 from mlflow_tracking.stats.table import METRICS, Table, TableColumn, table_metrics, two_places
+from mlflow_tracking.validation.decision_rule import RULE_FILE, make_rule
 from mlflow_tracking.validation.outcome import Outcome
 from mlflow_tracking.validation.pairs import ROWS
 from mlflow_tracking.validation.passes import Verdicts
@@ -97,6 +99,31 @@ def record_outcome(
     files = {"validation.json": content}
     log_page("validation_report.html", render_validation_report(page), pictures, files)
     print_outcome(outcome)
+
+
+def record_rule(run: RecordedRun, path: Path, plan: ValidationPlan, outcome: Outcome) -> None:
+    """Write the rule that can be promised, as a file and as an artifact; exit code 3 for none."""
+    found = outcome.measured.selection
+    assert found is not None and isinstance(plan.graded, GradedData), "a rule was asked for"
+    if found.best is None:
+        say("rule         none: no rule can promise it, so none was written")
+        run.exit_code = run.exit_code or 3
+        return
+    second = plan.second_prompt.text if plan.second_prompt else ""
+    rule = make_rule(found.best, found, plan.graded, plan.experiment.judge.settings, second)
+    mlflow.log_text(rule.text(), RULE_FILE)
+    mlflow.log_metrics({f"{METRICS}/rule_{name}": value for name, value in rule.metrics().items()})
+    say(f"rule         the judge decides {rule.when()}:")
+    say(
+        f"             {rule.decided} of {rule.graded_rows} graded rows, {rule.wrong} of them wrong"
+    )
+    say(f"             {rule.promise()}")
+    try:
+        path.write_text(rule.text(), encoding="utf-8")
+        say(f"             {path} is for run_experiment.py --decide")
+    except OSError as error:
+        warn(f"--write-rule {path}: {error.strerror}; the run's artifact {RULE_FILE} has it")
+        run.exit_code = 1
 
 
 def print_outcome(outcome: Outcome) -> None:

@@ -19,8 +19,8 @@ from mlflow.tracing.client import TracingClient
 from mlflow_tracking.grading import review_queue
 from mlflow_tracking.grading.markdown import as_markdown
 from mlflow_tracking.grading.review_queue import Answer, NoQueues, Queues, open_queues, read_answers
-from mlflow_tracking.recording.queued import queues_of
 from mlflow_tracking.recording.run import Tracking, TrackingError, make_experiment
+from mlflow_tracking.recording.trace_store import queues_of
 from mlflow_tracking.rows.item import Item
 from tests.support.experiment_process import Workspace
 

@@ -41,7 +41,7 @@ _PLANTED = re.compile(r"^(?:Оценка|Score): [1-5]\n(?:Обосновани�
 _DECLARED = re.compile(r"^([^\n:\[\]{}]{1,60}): \[([^\]\n]+)\]$", re.M)
 # A claim question: the answer between these tags, and nothing after it.
 _CLAIM = re.compile(r"\n<text>\n(.*)\n</text>\Z", re.S)
-_SURE = 0.8  # the probability of the true score; the other four share the rest
+_SURE = 0.8  # the probability of the score; the other four share the rest
 
 
 def row_of(text: str) -> str:
@@ -113,6 +113,7 @@ class JudgeStub:
     judge: Callable[[Call], int] = lambda call: true_score(call.text)  # 1-5
     claim: Callable[[Call], str] = lambda call: call.answer  # a quotation of it
     quote: Callable[[Call], str] = lambda call: call.row[:40]  # of the row, in its justification
+    sure: Callable[[Call], float] = lambda call: _SURE  # its score's probability
     prefer: Callable[[Call], int] = lambda call: 1  # of two answers: the first or the second
     retry_after: str = "1"
     honours_constraint: bool = True
@@ -353,7 +354,8 @@ class JudgeStub:
             "finish_reason": finish,
         }
         if self.sends_logprobs and call.body.get("logprobs"):
-            choice["logprobs"] = {"content": [_token(piece) for piece in pieces]}
+            sure = self.sure(call)
+            choice["logprobs"] = {"content": [_token(piece, sure) for piece in pieces]}
         return {
             "id": f"chatcmpl-{len(self.calls)}",
             "object": "chat.completion",
@@ -395,11 +397,11 @@ def _verdict(labels: list[tuple[str, bool]], score: int, why: str) -> str:
     return "\n".join(f"{label}: {score if is_score else why}" for label, is_score in labels)
 
 
-def _token(piece: str) -> dict[str, Any]:
+def _token(piece: str, sure: float) -> dict[str, Any]:
     others: list[tuple[str, float]] = [(piece, 0.0)]
     if piece in set("12345"):
-        rest = (1 - _SURE) / 4
-        others = [(d, log(_SURE if d == piece else rest)) for d in "12345"]
+        rest = (1 - sure) / 4
+        others = [(d, log(sure if d == piece else rest)) for d in "12345"]
     return {
         "token": piece,
         "bytes": list(piece.encode()),

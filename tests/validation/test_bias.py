@@ -20,9 +20,11 @@ from mlflow_tracking.validation.bias import (
     bias_passes,
     claim_expertise,
     inapplicable,
+    injection_passes,
     language_of,
     load_parallel,
     mean_shift,
+    measure_injection,
     measure_shifts,
     pad,
     plain_text,
@@ -36,7 +38,6 @@ from mlflow_tracking.validation.consistency import (
     measure_consistency,
     other_concurrency,
 )
-from mlflow_tracking.validation.injection import injection_passes, measure_injection
 from mlflow_tracking.validation.passes import stratified
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
