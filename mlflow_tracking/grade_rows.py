@@ -89,7 +89,8 @@ def main() -> int:
     if action in ACTIONS:
         return run_command(f"grade_rows {action}", lambda: grade(action, sys.argv[2:]))
     if action in ("-h", "--help"):
-        say(str(__doc__).strip())
+        usage = (parser_of(each, load_settings()).format_usage() for each in ACTIONS)
+        say("\n".join((str(__doc__), *usage)).strip())
         return 0
     warn(f"grade_rows: {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}?")
     return 2
@@ -125,16 +126,7 @@ def read_flags(
     action: str, words: list[str], settings: Settings
 ) -> tuple[RunFlag, DrawFlags, GradeFlags]:
     """The command line; every default is shown by --help."""
-    parser = FlagParser(f"grade_rows {action}", __doc__)
-    parser.prog += f" {action}"
-    parser.add_group(RunFlag, experiment_name=settings.experiment_name)
-    if action == "open":
-        parser.add_group(DrawFlags)
-    elif action != "status":
-        parser.add_group(
-            GradeFlags,
-            without=("output",) if action == "report" else ("graded", "sheet", "plan"),
-        )
+    parser = parser_of(action, settings)
     given = parser.parse_args(words)
     draw, grades = take(DrawFlags, given), take(GradeFlags, given)
     if sum(map(bool, (draw.strata, draw.undecided, draw.cluster))) > 1:
@@ -144,6 +136,20 @@ def read_flags(
     return take(RunFlag, given), draw, grades
 
 
+def parser_of(action: str, settings: Settings) -> FlagParser:
+    """The flags of one of the four."""
+    parser = FlagParser(f"grade_rows {action}", __doc__)
+    parser.prog += f" {action}"
+    parser.add_group(RunFlag, experiment_name=settings.experiment_name)
+    if action == "open":
+        parser.add_group(DrawFlags)
+    elif action == "read":
+        parser.add_group(GradeFlags, without=("graded", "sheet", "plan"))
+    elif action == "report":
+        parser.add_group(GradeFlags, without=("output",))
+    return parser
+
+
 def open_draw(run: "JudgedRun", flags: DrawFlags, tracking: "Tracking") -> None:
     """Draw rows, keep the draw with the run, and put the rows where people can grade them."""
     from mlflow_tracking.grading.draw import Design, candidates, draw_rows, go_on_with
@@ -151,7 +157,7 @@ def open_draw(run: "JudgedRun", flags: DrawFlags, tracking: "Tracking") -> None:
     from mlflow_tracking.grading.kept import keep_draw, kept_draw
     from mlflow_tracking.grading.review_queue import NoQueues, open_queues
     from mlflow_tracking.grading.sheet import grading_lines, write_sheets
-    from mlflow_tracking.recording.run import experiment_name, look_at_it
+    from mlflow_tracking.recording.run import TrackingError, experiment_name, look_at_it
 
     design = Design(flags.seed, flags.strata_by, flags.cluster)
     decision = run.read_prompt().format.decision is not None
@@ -174,7 +180,7 @@ def open_draw(run: "JudgedRun", flags: DrawFlags, tracking: "Tracking") -> None:
         )
         for page in queues.pages:
             say("grade in     " + "\n             ".join(look_at_it(tracking, page)))
-    except NoQueues as fault:
+    except (NoQueues, TrackingError) as fault:  # the files are there all the same
         warn(f"note: {fault}")
     say(f"or in        {' or '.join(map(str, sheets))}: fill in human_score")
     say(f"then         python mlflow_tracking/grade_rows.py report --run {run.run_id}")
@@ -191,6 +197,8 @@ def show_status(run: "JudgedRun") -> None:
     say(f"graded       {len(answers.by_row)}; pending {answers.pending}")
     for name, count in answers.by_rater().items():
         say(f"             {count} by {name}")
+    if answers.unusable:
+        say(f"out of range {len(answers.unusable)}")
     tell_unusable(answers)
     if agreement := answers.agreement():
         say(f"agreement    Spearman {agreement.spearman}")

@@ -68,6 +68,7 @@ def main() -> int:
             run_id = arguments.run or _experiment()
             with mlflow_ui(settings.tracking_uri) as address:
                 _mlflow(browser, settings, address, run_id)
+                _grading(browser, address, run_id)
             _report(browser, settings, run_id)
     except (BrowserMissing, FileNotFoundError) as missing:
         sys.stderr.write(f"make_screenshots: {missing}\n")
@@ -149,6 +150,21 @@ def _mlflow(browser: Browser, settings: Settings, address: str, run_id: str) -> 
     traces.get_by_text("Столица Германии?").first.click()
     show_assessments(traces)
     _save("mlflow_traces.png", above, traces.screenshot())
+
+
+def _grading(browser: Browser, address: str, run_id: str) -> None:
+    """A row of the run as a person grades it, in a queue that is opened for the picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(ROOT / "mlflow_tracking/grade_rows.py"), "open"]
+        flags = ["--run", run_id, "--rows", "8", "--folder", folder]
+        output = terminal.run([*command, *flags], ROOT)
+    found = re.search(r"#(/experiments/\d+/review-queue\S+)", output)
+    assert found, f"grade_rows.py named no queue: {output}"
+    page = open_page(new_context(browser, 1500, 620), f"{address}/#{found[1]}", "Start review")
+    page.get_by_role("button", name="Start review").click()
+    page.get_by_role("combobox", name="human_score").wait_for()
+    settle(page)
+    _save("mlflow_grading.png", page.screenshot())
 
 
 def _show_columns(page: Page, *names: str) -> None:

@@ -3,7 +3,9 @@
 python -m pytest tests/commands/test_decide.py
 """
 
+import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from tests.support.experiment_process import write_csv as write
 from tests.support.graded_csv import grade_of, label_csv, pairs_csv, scale_csv
 from tests.support.judge_stub import Call, JudgeStub, row_of, serving
 
-VALIDATE, RUN = (
-    ROOT / f"mlflow_tracking/{name}.py" for name in ("validate_judge", "run_experiment")
+VALIDATE, RUN, GRADE = (
+    ROOT / f"mlflow_tracking/{name}.py"
+    for name in ("validate_judge", "run_experiment", "grade_rows")
 )
 PROMPTS = ROOT / "mlflow_tracking/prompts"
 PROMPT = PROMPTS / "judge_prompt_en.txt"
@@ -107,6 +110,28 @@ class TestARule:
         done = learn(workspace, capfd, stub)
         assert done.code == 0, done.err
         return done
+
+    def test_undecided_rows_are_graded_first_and_the_mean_stays_honest(
+        self, learnt: Done, workspace: Workspace, capfd: Capture, stub: JudgeStub
+    ) -> None:
+        assert apply(workspace, capfd, stub).code == 0
+        marks = decisions(workspace.last_run())
+        grading = Workspace(workspace.folder, with_database=False, script=GRADE)
+        folder = ("--folder", str(workspace.folder))
+        opened = call(grading, capfd, "open", "--undecided", "--rows", "24", *folder)
+        assert opened.code == 0, opened.err
+        with (workspace.folder / "to_grade.csv").open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            assert row["stratum"] == marks[number(row["inputs"].rstrip("?"))]
+            row["human_score"] = str(grade_of(row["predictions"]))
+        assert Counter(row["stratum"] for row in rows) == {"undecided": 18, "decided": 6}
+        graded = write(workspace.folder / "graded.csv", rows)
+        told = call(grading, capfd, "report", "--graded", str(graded))
+        assert told.code == 0, told.err
+        found = workspace.last_run().metrics
+        low, high = (found[f"llm_judge/human_mean_{end}"] for end in ("low", "high"))
+        assert low <= 3.0 <= high  # of 80 rows with grades 1 to 5; the judge errs on a quarter
 
     def test_says_on_what_it_rests(self, workspace: Workspace, learnt: Done) -> None:
         rule = json.loads(rule_of(workspace).read_text())

@@ -52,12 +52,9 @@ class Judged:
 
     def command(self, script: str, *words: str) -> Done:
         """A command's main; those that judge get the server and the folder of journals."""
-        workspace = Workspace(self.workspace.folder, with_database=False)
-        workspace.script = ROOT / f"mlflow_tracking/{script}.py"
-        if script == "run_experiment":
-            return call(workspace, self.capfd, *words, base_url=self.stub.base_url)
-        workspace.words = lambda flags, base_url: list(flags)  # type: ignore[method-assign]
-        return call(workspace, self.capfd, *words)
+        path = ROOT / f"mlflow_tracking/{script}.py"
+        workspace = Workspace(self.workspace.folder, with_database=False, script=path)
+        return call(workspace, self.capfd, *words, base_url=self.stub.base_url)
 
     def grade(self, *words: str) -> Done:
         return self.command("grade_rows", *words)
@@ -376,7 +373,6 @@ def test_a_file_store_has_no_queues_and_the_files_all_the_same(
     done = workspace.run("--data", data, base_url=judged.stub.base_url)
     assert done.code == 0, done.err
     workspace.script = ROOT / "mlflow_tracking/grade_rows.py"
-    workspace.words = lambda flags, base_url: list(flags)  # type: ignore[method-assign]
     opened = workspace.run("open", "--rows", "20", "--folder", str(tmp_path))
     assert opened.code == 0, opened.err
     [note] = [line for line in opened.err.splitlines() if line.startswith("note:")]

@@ -32,6 +32,7 @@ from mlflow import MlflowClient
 from llm_client.settings import NAMES, ROOT
 
 SCRIPT = ROOT / "mlflow_tracking/run_experiment.py"
+JUDGES_NOTHING = ("grade_rows", "compare_runs")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class Workspace:
         return kept | {"MLFLOW_TRACKING_URI": self.uri, "TERM": "dumb"} | settings
 
     def words(self, flags: Sequence[str], base_url: str) -> list[str]:
+        if self.script.stem in JUDGES_NOTHING:
+            return [*flags]
         given = ["--base-url", base_url] if base_url else []
         folder = [] if "--journal-dir" in flags else ["--journal-dir", str(self.journals)]
         # Traces take 0.03 s each.
