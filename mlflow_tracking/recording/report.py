@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.people import worth
@@ -57,7 +56,6 @@ def render_report(report: Report) -> str:
             report=report,
             nonce=secrets.token_urlsafe(16),
             summary=report.summary,
-            people=_render_people(report.summary.human),
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             plots={name: base64.b64encode(data).decode() for name, data in report.plots.items()},
             shown=[report.rows[i] for i in _shown(verdicts)],
@@ -68,17 +66,11 @@ def render_report(report: Report) -> str:
 
 def with_people(page: str, human: HumanMean) -> str:
     """A page that render_report made, with what people would give put in or brought up to date."""
+    card = page_environment().get_template("human_mean.html").render(human=human)
     begin, end = _PEOPLE
     before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)
-    return f"{before}{begin}{_render_people(human)}{end}{after}"
-
-
-def _render_people(human: HumanMean | None) -> Markup:
-    if human is None:
-        return Markup()
-    template = page_environment().get_template("human_mean.html")
-    return Markup(template.render(human=human, worth=worth(human)))
+    return f"{before}{begin}{card}{end}{after}"
 
 
 def page_environment() -> Environment:
@@ -90,7 +82,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cut"] = _cut
+    environment.filters |= {"cut": _cut, "worth": worth}
     return environment
 
 
