@@ -12,17 +12,14 @@ BEGINS = "**People would give"  # the paragraph of a run's description
 
 
 def human_metrics(human: HumanMean) -> dict[str, float]:
-    """`llm_judge/human_mean`, its ends, and what it rests on; only what there is."""
+    """`llm_judge/human_mean` with its interval, never without one, and what it rests on."""
     people = human.people
-    values = {
-        "human_mean": people.value,
-        "human_mean_low": people.low,
-        "human_mean_high": people.high,
-        "human_graded_mean": human.graded,
-        "human_rows": float(people.n),
-        "human_rows_worth": human.worth if people.low is not None else None,
-    }
-    return {f"llm_judge/{name}": value for name, value in values.items() if value is not None}
+    values = {"human_graded_mean": human.graded, "human_rows": float(people.n)}
+    if people.value is not None and people.low is not None and people.high is not None:
+        values |= {"human_mean": people.value, "human_mean_low": people.low}
+        values |= {"human_mean_high": people.high}
+        values |= {} if human.worth is None else {"human_rows_worth": human.worth}
+    return {f"llm_judge/{name}": value for name, value in values.items()}
 
 
 def human_lines(human: HumanMean, labels: bool = False) -> tuple[str, ...]:
@@ -34,11 +31,14 @@ def human_lines(human: HumanMean, labels: bool = False) -> tuple[str, ...]:
     if human.judge is not None:
         judge = f"{two_places(human.judge)} is its mean over all {human.rows} rows"
     graded = f"{two_places(human.graded)} is their mean over the {people.n} rows that they graded"
-    level = ", 95 % interval" if people.low is not None else ""
+    over_all = f"what people would give all {human.rows} on average"
+    known = (
+        f"is {over_all}, 95 % interval" if people.low is not None else f"is a guess at {over_all}"
+    )
     lines = [
         f"the judge    {judge}",
         f"people       {graded}",
-        f"estimated    {people} is what people would give all {human.rows} on average{level}",
+        f"estimated    {people} {known}",
     ]
     if labels:
         lines.append(f"right        {_share_right(people)} of all answers, as people would say")
@@ -64,12 +64,12 @@ def worth(human: HumanMean) -> str:
 def human_paragraph(human: HumanMean) -> str:
     """The same for a run's description, in Markdown."""
     people = human.people
-    level = " (95 % interval)" if people.low is not None else ""
     judge = f" The judge gave {two_places(human.judge)}." if human.judge is not None else ""
-    return (
-        f"{BEGINS} {people}** to all {human.rows} rows on average{level}.{judge} "
-        f"The {people.n} rows that they graded have {two_places(human.graded)}."
-    )
+    graded = f"The {people.n} rows that they graded have {two_places(human.graded)}."
+    if people.low is None:
+        return f"{BEGINS} another mean, which is not known yet**: {people.note}. {graded}"
+    over_all = f"to all {human.rows} rows on average (95 % interval)"
+    return f"{BEGINS} {people}** {over_all}.{judge} {graded}"
 
 
 def planned(human: HumanMean, margin: float) -> str:

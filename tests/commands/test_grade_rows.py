@@ -267,8 +267,10 @@ class TestWhatGivesNoNumber:
         judged.open("--rows", "20")
         told = judged.grade("report", "--graded", str(fill(judged.sheet, 14)))
         assert told.code == 0 and "no interval: 14 graded; an interval needs 15" in told.out
-        assert "llm_judge/human_mean" in judged.run.metrics
-        assert "llm_judge/human_mean_low" not in judged.run.metrics
+        assert "is a guess at what people would give all 60" in told.out
+        names = {name for name in judged.run.metrics if name.startswith("llm_judge/human")}
+        assert names == {"llm_judge/human_rows", "llm_judge/human_graded_mean"}
+        assert "not known yet: 14 graded" in (judged.run.folder / "report.html").read_text()
 
     @pytest.mark.parametrize(
         ("changed", "cause"),
