@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 from xdist.scheduler import LoadFileScheduling
 
 from llm_client.settings import ROOT, load_settings
+from screenshots.browser import BrowserMissing, browsing
 from tests.support.tiny_model import make_tiny_opt
 from tests.support.vllm_process import JudgeServer, VllmProcess, one_core
 from vllm_server.port_owner import get
@@ -94,3 +96,13 @@ def base_model_server(vllm_processes: dict[str, VllmProcess]) -> JudgeServer:
 def twin_servers(vllm_processes: dict[str, VllmProcess]) -> tuple[JudgeServer, JudgeServer]:
     """Two servers of one base model, for a run that shares its rows; the first may be killed."""
     return vllm_processes["twin"].wait(), vllm_processes["base_model_server"].wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; a test is skipped where there is none and none can be installed."""
+    try:
+        with browsing() as running:
+            yield running
+    except BrowserMissing as missing:
+        pytest.skip(str(missing))

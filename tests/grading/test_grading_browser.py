@@ -14,8 +14,6 @@ from playwright.sync_api import Browser, Page, expect
 from mlflow_tracking.grading.review_queue import Answer, open_queues, read_answers
 from mlflow_tracking.rows.item import Item
 from screenshots.browser import (
-    BrowserMissing,
-    browsing,
     mlflow_ui,
     new_context,
     open_page,
@@ -36,15 +34,6 @@ ROWS = {
     12: Item("Who wrote item-12?", "Leo Tolstoy", "Tolstoy"),
     5: Item("Where is item-5?", "Here"),
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    try:
-        with browsing() as running:
-            yield running
-    except BrowserMissing as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from screenshots.browser import (
-    BrowserMissing,
-    browsing,
     mlflow_ui,
     new_context,
     open_page,
@@ -41,15 +39,6 @@ class Seen:
     def open(self, path: str, text: str, height: int = 1000) -> Page:
         """A page below the experiment's, once `text` is on it."""
         return open_page(new_context(self.browser, 1800, height), f"{self.experiment}/{path}", text)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    try:
-        with browsing() as running:
-            yield running
-    except BrowserMissing as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="module")

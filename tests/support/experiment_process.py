@@ -8,6 +8,7 @@
 which spares the seconds of importing MLflow where a test needs no process.
 """
 
+import atexit
 import csv
 import json
 import os
@@ -172,7 +173,9 @@ def finish(process: subprocess.Popen[str], timeout_s: float = 120) -> Done:
 @cache
 def _empty_database() -> Path:
     """MLflow needs seconds to make one, so that the tests share a copy of the first."""
-    path = Path(tempfile.mkdtemp(prefix="empty-mlflow-")) / "mlflow.db"
+    folder = tempfile.mkdtemp(prefix="empty-mlflow-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 
