@@ -89,16 +89,19 @@ def read_flags() -> ComparisonFlags:
 def pair_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Each row of `first` beside the same row of `second`, and the columns that make it the same.
 
-    By question and answer where one run has all answers of the other, as two judges of one file
-    have; by question alone where answers differ, though some may be the same. Repeated rows are
-    paired in their order. The pairs have the columns row_a, row_b, inputs, score_a and score_b.
+    By question and answer as far as these are in both, the others by question alone. Repeated rows
+    are paired in their order. The pairs have the columns row_a, row_b, inputs, score_a and score_b.
     """
-    keys = [QUESTION, ANSWER]
-    pairs = _merge(first, second, keys)
-    if len(pairs) < min(len(first), len(second)):
-        keys = [QUESTION]
-        pairs = _merge(first, second, keys)
-    return pairs, keys
+    import pandas as pd
+
+    same = _merge(first, second, [QUESTION, ANSWER])
+    others = _merge(
+        first[~first["row"].isin(same["row_a"])],
+        second[~second["row"].isin(same["row_b"])],
+        [QUESTION],
+    )
+    pairs = pd.concat([same, others], ignore_index=True).sort_values("row_a", ignore_index=True)
+    return pairs, [QUESTION] if len(others) else [QUESTION, ANSWER]
 
 
 def _merge(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -139,7 +142,8 @@ def _report_people(
         say("people       the answers are the same, so people's grades of them are, too")
         return
     if graded[0] is None or graded[1] is None:
-        say(f"people       cannot tell: no row of {'B' if graded[0] else 'A'} is graded")
+        other = second if graded[0] else first
+        say(f"people       cannot tell; grade the other: grade_rows.py report --run {other.run_id}")
         return
     found, over = people_difference((first, second), (graded[0], graded[1]), pairs)
     sure = found.low is not None and found.high is not None and not found.low <= 0 <= found.high

@@ -73,6 +73,7 @@ class GradeFlags:
     graded: Path | None = flag(
         "a graded to_grade.csv or .xlsx, in place of the queue", None, type=Path
     )
+    encoding: str = flag("a CSV's encoding", "utf-8")
     sheet: str = flag("a workbook's sheet (default: the first)", "", metavar="NAME")
     output: Path = flag("where the grades go", Path("graded.csv"), type=Path)
     plan: float | None = flag(
@@ -144,7 +145,7 @@ def parser_of(action: str, settings: Settings) -> FlagParser:
     if action == "open":
         parser.add_group(DrawFlags)
     elif action == "read":
-        parser.add_group(GradeFlags, without=("graded", "sheet", "plan"))
+        parser.add_group(GradeFlags, without=("graded", "encoding", "sheet", "plan"))
     elif action == "report":
         parser.add_group(GradeFlags, without=("output",))
     return parser
@@ -210,55 +211,56 @@ def write_grades(run: "JudgedRun", output: Path) -> None:
     from mlflow_tracking.command.frame import check_output
     from mlflow_tracking.grading.answers import read_answers_of
     from mlflow_tracking.grading.kept import wanted_draw
-    from mlflow_tracking.grading.sheet import write_csv
+    from mlflow_tracking.grading.sheet import check_no_grades_lost, write_csv
+    from mlflow_tracking.rows.item import DataError
 
     check_output("--output", output)
     draw = wanted_draw(run.run_id)
     answers = read_answers_of(run, draw)
     tell_unusable(answers)
+    if not answers.by_row:
+        raise DataError(f"run {run.run_id}: nobody has graded a row in the queue yet")
+    check_no_grades_lost("--output", output, {str(row) for row in answers.by_row})
     write_csv(output, answers.lines(draw, run.items))
     say(f"grades       {len(answers.by_row)} of {len(draw.drawn)} drawn rows, in {output}")
 
 
 def report(run: "JudgedRun", flags: GradeFlags) -> None:
     """Keep the grades with the run, and tell its three numbers apart wherever it is shown."""
-    from mlflow_tracking.grading.human_mean import human_mean, read_drawn_grades
-    from mlflow_tracking.grading.kept import keep_grades
+    from mlflow_tracking.grading.human_mean import read_drawn_grades
+    from mlflow_tracking.grading.told import tell_people
     from mlflow_tracking.recording.people import human_lines, planned
-    from mlflow_tracking.recording.publish import show_people
-
-    if flags.graded:
-        graded = read_drawn_grades(flags.graded, run.items, flags.sheet)
-    else:
-        graded = grades_so_far(run)
-    for line in graded.notes:
-        warn(f"note: {line}")
-    keep_grades(run.run_id, graded)
-    human = human_mean(run.finest, graded)
-    show_people(run.run_id, human, warn)
-    say("\n".join(human_lines(human, graded.kind == "binary")))
-    if flags.plan:
-        say(f"plan         {planned(human, flags.plan)}")
-
-
-def grades_so_far(run: "JudgedRun") -> "GradedData":
-    """The grades of the queue, or those that are kept with the run if they are more."""
-    from mlflow_tracking.grading.answers import read_answers_of
-    from mlflow_tracking.grading.kept import kept_draw, kept_grades
     from mlflow_tracking.rows.item import DataError
 
-    draw, kept = kept_draw(run.run_id), kept_grades(run.run_id, run.items)
-    if draw:
-        answers = read_answers_of(run, draw)
-        tell_unusable(answers)
-        if answers.by_row and not (kept and len(kept.rows) > len(answers.by_row)):
-            return answers.graded(draw, run.items)
-    if kept is None:
+    graded = (
+        read_drawn_grades(flags.graded, run.items, flags.encoding, flags.sheet)
+        if flags.graded
+        else queue_grades(run)
+    )
+    for line in graded.notes if graded else ():
+        warn(f"note: {line}")
+    human = tell_people(run.run_id, run.items, run.finest, graded, warn)
+    if human is None:
         raise DataError(
             f"run {run.run_id}: no row is graded yet; grade the rows that grade_rows.py open "
             "draws, or give a file with --graded"
         )
-    return kept
+    say("\n".join(human_lines(human)))
+    if flags.plan:
+        say(f"plan         {planned(human, flags.plan)}")
+
+
+def queue_grades(run: "JudgedRun") -> "GradedData | None":
+    """The grades of the run's queue, None if nobody has graded there."""
+    from mlflow_tracking.grading.answers import read_answers_of
+    from mlflow_tracking.grading.kept import kept_draw
+
+    draw = kept_draw(run.run_id)
+    if draw is None:
+        return None
+    answers = read_answers_of(run, draw)
+    tell_unusable(answers)
+    return answers.graded(draw, run.items) if answers.by_row else None
 
 
 def tell_unusable(answers: "Answers") -> None:

@@ -62,12 +62,13 @@ def judge_and_record() -> int:
     from mlflow_tracking.command.experiment import read_experiment
     from mlflow_tracking.command.recorded_run import recorded_run
     from mlflow_tracking.custom_metrics import make_judge_metrics
-    from mlflow_tracking.grading.human_mean import read_drawn_grades
-    from mlflow_tracking.grading.kept import people_of
+    from mlflow_tracking.grading.human_mean import finest, read_drawn_grades
+    from mlflow_tracking.grading.told import tell_people_of_recorded
     from mlflow_tracking.validation.decision_rule import plan_deciding
 
     experiment = read_experiment(rows, judge, calls, kept, settings)
-    graded = read_drawn_grades(own.graded, experiment.data.items) if own.graded else None
+    items = experiment.data.items
+    graded = read_drawn_grades(own.graded, items, rows.encoding) if own.graded else None
     deciding = plan_deciding(decide, experiment)
     experiment = deciding.recorded(experiment)
     notes = (*experiment.data.notes, *(graded.notes if graded else ()))
@@ -89,8 +90,11 @@ def judge_and_record() -> int:
         if run.complete and not own.stock:
             metrics = make_judge_metrics(decided.judge)  # of the verdicts that there are
             mlflow.evaluate(data=run.dataset, extra_metrics=metrics, evaluators="default")
-        people = people_of(run.run_id, experiment.data.items, decided.verdicts, graded)
-        run.record(decided.verdicts, decided.decisions, people)
+        run.record(decided.verdicts, decided.decisions)
+        if run.complete:
+            judged = finest(decided.verdicts)
+            for line in tell_people_of_recorded(run.run_id, items, judged, graded, warn):
+                say(line)
     return run.exit_code
 
 

@@ -30,7 +30,6 @@ from mlflow_tracking.judge.journal import Journal, JournalError
 from mlflow_tracking.judge.judging import JudgeConnection, OnVerdict, keeping, known_verdicts
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.decisions import NO_DECISIONS, Decisions
-from mlflow_tracking.recording.people import human_lines, human_metrics
 from mlflow_tracking.recording.publish import publish
 from mlflow_tracking.recording.results import (
     log_dataset,
@@ -55,7 +54,6 @@ from mlflow_tracking.recording.run import (
 from mlflow_tracking.recording.summary import summarise
 from mlflow_tracking.recording.totals import Totals
 from mlflow_tracking.rows.item import Item
-from mlflow_tracking.stats.prediction_powered import HumanMean
 
 
 def tracking_of(experiment: Experiment) -> Tracking:
@@ -164,10 +162,7 @@ class RecordedRun:
         return metrics
 
     def record(
-        self,
-        verdicts: Sequence[Verdict | None],
-        decisions: Decisions = NO_DECISIONS,
-        human: HumanMean | None = None,
+        self, verdicts: Sequence[Verdict | None], decisions: Decisions = NO_DECISIONS
     ) -> None:
         """Metrics, tables, journal and views of the rows; then the table and the summary."""
         experiment, data = self.experiment, self.experiment.data
@@ -175,18 +170,17 @@ class RecordedRun:
         totals = Totals(judge.prompt)
         totals.add(verdicts)
         totals.add_costs(decisions.beside)
-        people = human_metrics(human) if human else {}
-        metrics = self.cost(totals) | decisions.metrics() | people
+        metrics = self.cost(totals) | decisions.metrics()
         table = results_table(data, verdicts, decisions.columns())
         log_results(table, metrics, kept.path if kept else None)
         if self.stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
             rows = list(zip(data.rows, verdicts, strict=True))
-            summary = summarise(totals.overall, metrics, human, decisions.told())
+            summary = summarise(totals.overall, metrics, decisions.told())
             others = decisions.other_judges(data.rows)
             publish(self.run_id, judge, rows, summary, experiment.run.traces, warn, others=others)
         self.table.close(verdicts)
         print_summary(metrics)
-        for line in (*decisions.lines(), *(human_lines(human) if human else ())):
+        for line in decisions.lines():
             say(line)
         self.count_missing(int(metrics["llm_judge/rows_failed"]), len(verdicts))
 

@@ -40,11 +40,9 @@ def _paired(
     runs: tuple[JudgedRun, JudgedRun], graded: tuple[GradedData, GradedData], pairs: pd.DataFrame
 ) -> DrawnGrades | None:
     """The rows graded in both; None where not all rows had the same chance to be."""
-    first, second = (drawn_grades(one) for one in graded)
-    if any(
-        len(set(one.strata)) > 1 or len(set(one.units)) < len(one.rows) for one in (first, second)
-    ):
+    if not all(one.drawn_alike for one in graded):
         return None
+    first, second = (drawn_grades(one) for one in graded)
     given = [dict(zip(one.rows, one.grades, strict=True)) for one in (first, second)]
     both = [
         (place, given[1][b] - given[0][a])

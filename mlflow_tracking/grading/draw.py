@@ -20,11 +20,16 @@ import numpy as np
 
 from llm_client.settings import UserMistake
 from mlflow_tracking.grading.judged_run import JudgedRun
+from mlflow_tracking.judge.verdict import Status, Verdict
+from mlflow_tracking.recording.decisions import DECIDED, UNDECIDED
+from mlflow_tracking.recording.results import verdict_columns
 
 Strata = Literal["", "score", "decision"]
 # Places in the queue of a row of each stratum, against 1 of all others: undecided rows are what
 # people are asked for, and the others keep the mean of all rows honest.
-_TURNS = {"undecided": 3}
+_TURNS = {UNDECIDED: 3}
+# Nothing may be drawn together by what the judge said: the grader sees which rows belong together.
+_OURS = {"row", "decision", "first_score", *verdict_columns(Verdict(Status.OK))}
 
 
 class DrawError(UserMistake):
@@ -67,6 +72,12 @@ class Draw:
     def __str__(self) -> str:
         return f"{len(self.drawn)} of {self.of} rows: {self.design}"
 
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Names of the strata for graders, whom the judge's score is not to be told."""
+        lots = sorted(self.stratum_units, key=lambda name: _lot(self.design.seed, name))
+        return {name: f"s{number}" if name else "" for number, name in enumerate(lots, 1)}
+
     def chance(self, one: Candidate) -> float:
         """The share of its stratum's units that was drawn."""
         units = {(other.stratum, other.unit) for other in self.drawn}
@@ -88,22 +99,33 @@ class Draw:
 
 
 def candidates(run: JudgedRun, design: Design) -> list[Candidate]:
-    """Every row of the run with what is drawn of it; raises DrawError for a column that is not."""
+    """Every row of the run with what is drawn of it; raises DrawError for what it has not."""
     table = run.rows
-    for column in filter(None, (design.cluster, "decision" if design.strata == "decision" else "")):
-        if column not in table:
-            known = ", ".join(map(str, table.columns))
-            hint = "run_experiment.py --decide makes it; " if column == "decision" else ""
-            raise DrawError(f"run {run.run_id}: no column {column}; {hint}it has {known}")
-    units = table[design.cluster] if design.cluster else table["row"]
     strata = [""] * len(table)
     if design.strata == "score":
         strata = ["no score" if np.isnan(s) else str(int(s + 0.5)) for s in run.finest]
     elif design.strata == "decision":
-        strata = ["undecided" if d == "undecided" else "decided" for d in table["decision"]]
+        if UNDECIDED not in set(table.get("decision", ())):
+            raise DrawError(f"run {run.run_id}: has no undecided rows; run_experiment.py --decide")
+        strata = [UNDECIDED if d == UNDECIDED else DECIDED for d in table["decision"]]
+    rows = [int(row) for row in table["row"]]
+    units = _clusters(run, design.cluster) if design.cluster else rows
     return [
-        Candidate(int(row), str(unit), stratum)
-        for row, unit, stratum in zip(table["row"], units, strata, strict=True)
+        Candidate(row, str(unit), stratum)
+        for row, unit, stratum in zip(rows, units, strata, strict=True)
+    ]
+
+
+def _clusters(run: JudgedRun, column: str) -> list[int]:
+    """For each row the number of its cluster's first row; an empty cell is alike to no other."""
+    known = [str(name) for name in run.rows.columns if name not in _OURS]
+    if column not in known:
+        raise DrawError(f"run {run.run_id}: no column {column} of the file; {', '.join(known)}")
+    first: dict[str, int] = {}
+    rows = zip(run.rows["row"], run.rows[column], strict=True)
+    return [
+        int(row) if not str(cell).strip() else first.setdefault(str(cell), int(row))
+        for row, cell in rows
     ]
 
 
@@ -117,13 +139,13 @@ def draw_rows(candidates: Sequence[Candidate], digest: str, design: Design, rows
     for one in candidates:
         units.setdefault((one.stratum, one.unit), []).append(one)
     there = Counter(stratum for stratum, _ in units)
-    turns: list[tuple[float, str, str]] = []
+    turns: list[tuple[float, str, str, str]] = []
     for stratum in there:
         own = sorted((_lot(design.seed, unit), unit) for name, unit in units if name == stratum)
         share = _TURNS.get(stratum, 1)
-        turns += [(place / share, stratum, unit) for place, (_, unit) in enumerate(own, 1)]
+        turns += [(place / share, lot, stratum, unit) for place, (lot, unit) in enumerate(own, 1)]
     drawn: list[Candidate] = []
-    for _, stratum, unit in sorted(turns):
+    for _, _, stratum, unit in sorted(turns):
         if len(drawn) >= rows:
             break
         drawn += units[stratum, unit]

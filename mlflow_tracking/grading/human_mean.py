@@ -6,7 +6,8 @@
 Only grades of rows that were drawn by chance from the run's own rows speak for all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from mlflow_tracking.grading.judged_run import rows_digest
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.rows.graded import (
+    ALL_UNITS,
     DRAWN_FROM,
     STRATUM,
     STRATUM_UNITS,
@@ -21,8 +23,9 @@ from mlflow_tracking.rows.graded import (
     GradedData,
     GradedPairs,
     load_graded,
+    shown,
 )
-from mlflow_tracking.rows.item import SCALE, DataError, Item
+from mlflow_tracking.rows.item import ANSWER, QUESTION, SCALE, DataError, Item
 from mlflow_tracking.stats.estimate import Array
 from mlflow_tracking.stats.prediction_powered import (
     DrawnGrades,
@@ -30,32 +33,71 @@ from mlflow_tracking.stats.prediction_powered import (
     prediction_powered_mean,
 )
 
+_DRAWN = (DRAWN_FROM, "row", UNIT, STRATUM, STRATUM_UNITS, ALL_UNITS)
 
-def read_drawn_grades(path: Path, items: Sequence[Item], sheet: str = "") -> GradedData:
+
+def read_drawn_grades(
+    path: Path, items: Sequence[Item], encoding: str = "utf-8", sheet: str = ""
+) -> GradedData:
     """The graded rows of `path`; raises DataError unless they were drawn from `items` by chance."""
-    graded = load_graded(path, sheet=sheet)
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file; --graded takes a to_grade.csv that people filled in"
+        )
+    graded = load_graded(path, encoding, sheet=sheet)
     if isinstance(graded, GradedPairs):
         raise DataError(f"{path}: has compared pairs; grades of single answers are needed")
-    columns = graded.rows[0].row.columns
-    if lacking := [
-        n for n in (DRAWN_FROM, "row", UNIT, STRATUM, STRATUM_UNITS) if n not in columns
-    ]:
+    header = graded.rows[0].row.columns
+    if lacking := [name for name in _DRAWN if name not in header]:
         raise DataError(
             f"{path}: no column {lacking[0]}: rows that were picked by hand say nothing of all "
             "rows; draw some with grade_rows.py open"
         )
-    digest = rows_digest(items)
+    digest, seen = rows_digest(items), dict[str, Mapping[str, str]]()
     for one in graded.rows:
-        if one.row.columns[DRAWN_FROM] != digest:
+        place, cells = f"{path}:{one.row.line}", one.row.columns
+        if cells[DRAWN_FROM] != digest:
             raise DataError(
-                f"{path}:{one.row.line}: was drawn from other rows than this run's, so it says "
-                "nothing of these"
+                f"{place}: was drawn from other rows than this run's, so it says nothing of these"
             )
-        for name, most in (("row", len(items)), (STRATUM_UNITS, len(items))):
-            cell = one.row.columns[name]
-            if not cell.isdecimal() or not 1 <= int(cell) <= most:
-                raise DataError(f"{path}:{one.row.line}: {name} is '{cell}'; leave it as it was")
+        for name in ("row", STRATUM_UNITS, ALL_UNITS):
+            if not cells[name].isdecimal() or not 1 <= int(cells[name]) <= len(items):
+                raise DataError(f"{place}: {name} is '{shown(cells[name])}'; leave it as it was")
+        if _folded(cells[QUESTION], cells[ANSWER]) != _folded_item(items[int(cells["row"]) - 1]):
+            raise DataError(f"{place}: is not row {cells['row']} of the run; sort whole lines only")
+        if cells["row"] in seen:
+            raise DataError(f"{place}: row {cells['row']} stands there twice; keep one")
+        seen[cells["row"]] = cells
+    _check_strata(path, list(seen.values()))
     return graded
+
+
+def _folded(*texts: str) -> list[str]:
+    """What a spreadsheet leaves as it is: no blanks, no control signs, what a cell holds."""
+    return ["".join(filter(str.isprintable, text[:30_000])).replace(" ", "") for text in texts]
+
+
+def _folded_item(item: Item) -> list[str]:
+    return _folded(item.question, item.answer)
+
+
+def _check_strata(path: Path, lines: Sequence[Mapping[str, str]]) -> None:
+    """Raises DataError where the numbers of units cannot be those of one draw."""
+    units: dict[str, set[str]] = {}
+    for cells in lines:
+        units.setdefault(cells[STRATUM], set()).add(cells[UNIT])
+    there = {(cells[STRATUM], int(cells[STRATUM_UNITS])) for cells in lines}
+    totals = {int(cells[ALL_UNITS]) for cells in lines}
+    if (
+        len(there) > len(units)
+        or len(totals) > 1
+        or sum(count for _, count in there) > max(totals)
+        or any(len(units[stratum]) > count for stratum, count in there)
+    ):
+        raise DataError(
+            f"{path}: {STRATUM_UNITS} or {ALL_UNITS} are not those of one draw; leave them as "
+            "they were, and do not mix two draws"
+        )
 
 
 def drawn_grades(graded: GradedData) -> DrawnGrades:
@@ -71,6 +113,7 @@ def drawn_grades(graded: GradedData) -> DrawnGrades:
         [cells[UNIT] for cells in columns],
         [cells[STRATUM] for cells in columns],
         {cells[STRATUM]: int(cells[STRATUM_UNITS]) for cells in columns},
+        int(columns[0][ALL_UNITS]),
     )
 
 
@@ -82,4 +125,9 @@ def finest(verdicts: Sequence[Verdict | None]) -> Array:
 
 def human_mean(judged: Array, graded: GradedData) -> HumanMean:
     """What people would give all rows on average, with what the judge gave of shape (rows,)."""
-    return prediction_powered_mean(judged, drawn_grades(graded))
+    found = prediction_powered_mean(judged, drawn_grades(graded))
+    ends = (found.people.value, found.people.low, found.people.high)
+    low, high = SCALE[0], SCALE[-1]
+    value, least, most = (None if end is None else min(high, max(low, end)) for end in ends)
+    people = replace(found.people, value=value, low=least, high=most)
+    return replace(found, people=people, labels=graded.kind == "binary")

@@ -59,12 +59,13 @@ class JudgedRun:
         return [Item(str(q), str(a), str(r or "").strip()) for q, a, r in texts]
 
     def read_prompt(self) -> JudgePrompt:
-        """The prompt as the run recorded it."""
+        """The prompt as the run recorded it; raises TrackingError if it recorded none."""
+        there = MlflowClient().list_artifacts(self.run_id, "prompt")
+        if not there:
+            raise TrackingError(f"run {self.run_id}: has no prompt; judge the rows anew")
         with TemporaryDirectory() as folder:
-            kept = mlflow.artifacts.download_artifacts(
-                f"runs:/{self.run_id}/prompt", dst_path=folder
-            )
-            return load_prompt(next(path for path in Path(kept).iterdir() if path.is_file()))
+            uri = f"runs:/{self.run_id}/{there[0].path}"
+            return load_prompt(Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
 
 
 def rows_digest(items: Iterable[Item]) -> str:
@@ -125,22 +126,22 @@ def _read_rows(run: Run) -> pd.DataFrame:
         ) from None
     table = pd.DataFrame(content["data"], columns=content["columns"])
     if len(table) < run.data.metrics.get("llm_judge/rows_total", 0):
-        return _read_files(run_id, run.data.tags.get(RESULTS_AT, ""))
+        table = _read_files(run_id, run.data.tags.get(RESULTS_AT, ""))
+    if RESULTS_AT in run.data.tags:  # of several files, each of which has a row 1
+        table = table.sort_values([FILE, "row"], ignore_index=True)
+        table["row"] = range(1, len(table) + 1)
     return table
 
 
 def _read_files(run_id: str, location: str) -> pd.DataFrame:
     """All rows of a run of run_distributed.py, whose table has a sample, the worst rows above all.
 
-    They are counted anew: each file has a row 1. Raises TrackingError where the files are not
-    within reach.
+    Raises TrackingError where the files are not within reach.
     """
     try:
-        table: pd.DataFrame = VerdictFolder(location).scores()
+        return VerdictFolder(location).scores()
     except (OSError, OutputError):
         raise TrackingError(
             f"run {run_id}: its rows are in {location or 'another place'}, which cannot be read "
             "here; its table has a sample that would mislead"
         ) from None
-    table = table.sort_values([FILE, "row"], ignore_index=True)
-    return table.assign(row=range(1, len(table) + 1))

@@ -4,6 +4,7 @@ python mlflow_tracking/grade_rows.py report --run last
 python mlflow_tracking/run_experiment.py --resume last    # the grades stay, and are used again
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +14,10 @@ import mlflow
 from mlflow import MlflowClient
 
 from mlflow_tracking.grading.draw import Draw, DrawError
-from mlflow_tracking.grading.human_mean import finest, human_mean, read_drawn_grades
-from mlflow_tracking.grading.sheet import as_csv
-from mlflow_tracking.judge.verdict import Verdict
-from mlflow_tracking.rows.graded import GradedData
+from mlflow_tracking.grading.human_mean import drawn_grades, read_drawn_grades
+from mlflow_tracking.grading.sheet import Line, as_csv, write_csv
+from mlflow_tracking.rows.graded import FEEDBACK, GRADE, GradedData, is_rater
 from mlflow_tracking.rows.item import Item
-from mlflow_tracking.stats.prediction_powered import HumanMean
 
 _DRAW, _GRADES = "grading/draw.json", "grading/graded.csv"
 
@@ -43,10 +42,36 @@ def wanted_draw(run_id: str) -> Draw:
     return draw
 
 
-def keep_grades(run_id: str, graded: GradedData) -> None:
-    """Record the graded rows as a file that is read as any other."""
-    lines = [one.row.columns for one in graded.rows]
-    MlflowClient().log_text(run_id, as_csv(lines), _GRADES)
+def keep_grades(run_id: str, items: Sequence[Item], graded: GradedData) -> GradedData:
+    """Record grades with the run, beside those that it has; returns all of them, one a row.
+
+    Of a row that was graded before the new grade counts. Every set is kept as it came, too. Raises
+    DataError where the two are of different draws; nothing is recorded then.
+    """
+    earlier = kept_grades(run_id, items)
+    sets = [one for one in (earlier, graded) if one]
+    points = len({one.kind for one in sets}) > 1
+    lines = {line["row"]: line for one in sets for line in _one_grade_each(one, points)}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "graded.csv"
+        write_csv(path, list(lines.values()))
+        both = read_drawn_grades(path, items)
+        MlflowClient().log_artifact(run_id, str(path), "grading")
+    came = as_csv([one.row.columns for one in graded.rows])
+    name = hashlib.sha256(came.encode("utf-8", "replace")).hexdigest()[:12]
+    MlflowClient().log_text(run_id, came, f"grading/sets/{name}.csv")
+    return both
+
+
+def _one_grade_each(graded: GradedData, points: bool) -> list[Line]:
+    """The lines of a file with one grade a row; labels as `points` where others gave scores."""
+    lines: list[Line] = []
+    for one, grade in zip(graded.rows, drawn_grades(graded).grades, strict=True):
+        label = "pass" if one.human else "fail"
+        cell = label if graded.kind == "binary" and not points else f"{grade:.10g}"
+        kept = {name: text for name, text in one.row.columns.items() if not is_rater(name)}
+        lines.append({**kept, GRADE: cell, FEEDBACK: one.feedback})
+    return lines
 
 
 def kept_grades(run_id: str, items: Sequence[Item]) -> GradedData | None:
@@ -57,20 +82,6 @@ def kept_grades(run_id: str, items: Sequence[Item]) -> GradedData | None:
         uri = f"runs:/{run_id}/{_GRADES}"
         path = mlflow.artifacts.download_artifacts(uri, dst_path=folder)
         return read_drawn_grades(Path(path), items)
-
-
-def people_of(
-    run_id: str,
-    items: Sequence[Item],
-    verdicts: Sequence[Verdict | None],
-    graded: GradedData | None,
-) -> HumanMean | None:
-    """What people would give all rows, by grades that are given or kept with the run, if any."""
-    graded = graded or kept_grades(run_id, items)
-    if graded is None:
-        return None
-    keep_grades(run_id, graded)
-    return human_mean(finest(verdicts), graded)
 
 
 def _is_there(run_id: str, path: str) -> bool:

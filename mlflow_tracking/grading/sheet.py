@@ -9,7 +9,7 @@ What people wrote in MLflow's pages becomes the same file, graded.csv, so both a
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from openpyxl import Workbook
@@ -19,7 +19,16 @@ from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
 
 from mlflow_tracking.grading.draw import Draw
-from mlflow_tracking.rows.graded import DRAWN_FROM, FEEDBACK, GRADE, STRATUM, STRATUM_UNITS, UNIT
+from mlflow_tracking.rows.graded import (
+    ALL_UNITS,
+    DRAWN_FROM,
+    FEEDBACK,
+    GRADE,
+    STRATUM,
+    STRATUM_UNITS,
+    UNIT,
+    is_rater,
+)
 from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, SCALE, DataError, Item
 from mlflow_tracking.rows.row_files import load_rows
 
@@ -48,8 +57,9 @@ def grading_lines(
             **(grades or {}).get(one.row, {}),
             DRAWN_FROM: draw.digest,
             UNIT: one.unit,
-            STRATUM: one.stratum,
+            STRATUM: draw.aliases[one.stratum],
             STRATUM_UNITS: str(draw.stratum_units[one.stratum]),
+            ALL_UNITS: str(sum(draw.stratum_units.values())),
         }
         for one in draw.drawn
     ]
@@ -70,21 +80,39 @@ def write_sheets(folder: Path, lines: Sequence[Line], decision: bool) -> tuple[P
     if not folder.is_dir():
         raise DataError(f"--folder {folder}: there is no such folder; make it")
     for path in (text, book):
-        if path.exists() and _has_grades(path):
-            raise DataError(f"{path}: has grades; move it, or name another --folder")
+        check_no_grades_lost("--folder", path)
     write_csv(text, lines)
     write_workbook(book, lines, decision)
     return text, book
 
 
-def _has_grades(path: Path) -> bool:
-    rows = load_rows(path, needs=(QUESTION, GRADE)).rows
-    return any(row.columns[name].strip() for row in rows for name in (GRADE, FEEDBACK))
+def check_no_grades_lost(flag: str, path: Path, graded: Set[str] = frozenset()) -> None:
+    """Raises DataError if the file at `path` has grades of other rows than those `graded`."""
+    if not path.exists():
+        return
+    for row in load_rows(path, needs=(QUESTION,)).rows:
+        cells = row.columns
+        grades = [
+            text for name, text in cells.items() if name in (GRADE, FEEDBACK) or is_rater(name)
+        ]
+        if any(text.strip() for text in grades) and cells.get("row", "") not in graded:
+            raise DataError(
+                f"{path}:{row.line}: has a grade; move the file, or name another {flag}"
+            )
 
 
 def write_csv(path: Path, lines: Sequence[Line]) -> None:
     """In UTF-8 with its mark, without which Excel takes it for another encoding."""
-    path.write_bytes(as_csv(lines).encode("utf-8-sig", "replace"))
+    _write(path, as_csv(lines).encode("utf-8-sig", "replace"))
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written: {error.strerror}; name another place"
+        ) from None
 
 
 def write_workbook(path: Path, lines: Sequence[Line], decision: bool) -> None:
@@ -107,4 +135,6 @@ def write_workbook(path: Path, lines: Sequence[Line], decision: bool) -> None:
     validation.add(f"{letter}2:{letter}{len(lines) + 1}")
     sheet.add_data_validation(validation)
     sheet.freeze_panes = "A2"
-    book.save(path)
+    content = io.BytesIO()
+    book.save(content)
+    _write(path, content.getvalue())

@@ -8,6 +8,7 @@ from mlflow_tracking.stats.estimate import Estimate
 from mlflow_tracking.stats.prediction_powered import HumanMean
 from mlflow_tracking.stats.table import two_places
 
+PEOPLE = "llm_judge/human_"  # what its metrics' names begin with
 BEGINS = "**People would give"  # the paragraph of a run's description
 
 
@@ -19,32 +20,32 @@ def human_metrics(human: HumanMean) -> dict[str, float]:
         values |= {"human_mean": people.value, "human_mean_low": people.low}
         values |= {"human_mean_high": people.high}
         values |= {} if human.worth is None else {"human_rows_worth": human.worth}
-    return {f"llm_judge/{name}": value for name, value in values.items()}
+    return {name.replace("human_", PEOPLE, 1): value for name, value in values.items()}
 
 
-def human_lines(human: HumanMean, labels: bool = False) -> tuple[str, ...]:
-    """Three numbers told apart, for the terminal, and what the judge was worth.
-
-    Of `labels` the share of right answers is told as well: right is 5 and wrong is 1.
-    """
-    people, judge = human.people, "no row has a score"
-    if human.judge is not None:
-        judge = f"{two_places(human.judge)} is its mean over all {human.rows} rows"
+def human_lines(human: HumanMean) -> tuple[str, ...]:
+    """Three numbers told apart, for the terminal, and what the judge was worth."""
+    people, over_all = human.people, f"what people would give all {human.rows} on average"
     graded = f"{two_places(human.graded)} is their mean over the {people.n} rows that they graded"
-    over_all = f"what people would give all {human.rows} on average"
     known = (
         f"is {over_all}, 95 % interval" if people.low is not None else f"is a guess at {over_all}"
     )
-    lines = [
-        f"the judge    {judge}",
-        f"people       {graded}",
-        f"estimated    {people} {known}",
-    ]
-    if labels:
+    lines = [f"the judge    {_judge(human)}", f"people       {graded}"]
+    lines.append(f"estimated    {people} {known if people.value is not None else ''}".rstrip())
+    if human.labels and people.value is not None:
         lines.append(f"right        {_share_right(people)} of all answers, as people would say")
     if worth(human):
         lines.append(f"worth        {worth(human)}")
     return tuple(lines)
+
+
+def _judge(human: HumanMean) -> str:
+    if human.judge is None:
+        return "no row has a score"
+    rows = f"all {human.rows} rows"
+    if human.scored < human.rows:
+        rows = f"the {human.scored} of {human.rows} rows that have a score"
+    return f"{two_places(human.judge)} is its mean over {rows}"
 
 
 def _share_right(people: Estimate) -> str:
@@ -64,12 +65,12 @@ def worth(human: HumanMean) -> str:
 def human_paragraph(human: HumanMean) -> str:
     """The same for a run's description, in Markdown."""
     people = human.people
-    judge = f" The judge gave {two_places(human.judge)}." if human.judge is not None else ""
     graded = f"The {people.n} rows that they graded have {two_places(human.graded)}."
     if people.low is None:
         return f"{BEGINS} another mean, which is not known yet**: {people.note}. {graded}"
     over_all = f"to all {human.rows} rows on average (95 % interval)"
-    return f"{BEGINS} {people}** {over_all}.{judge} {graded}"
+    right = f"; {_share_right(people)} would be right" if human.labels else ""
+    return f"{BEGINS} {people}** {over_all}{right}. The judge: {_judge(human)}. {graded}"
 
 
 def planned(human: HumanMean, margin: float) -> str:

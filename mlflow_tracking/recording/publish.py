@@ -23,7 +23,7 @@ from llm_client.settings import redacted
 from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
-from mlflow_tracking.recording.people import human_metrics
+from mlflow_tracking.recording.people import PEOPLE, human_metrics
 from mlflow_tracking.recording.plots import make_plots, png
 from mlflow_tracking.recording.report import Report, render_report
 from mlflow_tracking.recording.report import with_people as report_with_people
@@ -72,8 +72,11 @@ def publish(
 def show_people(run_id: str, human: HumanMean, warn: Callable[[str], None]) -> None:
     """Tell in a finished run what people would give: metrics, description, report."""
     client = MlflowClient()
-    now = int(time.time() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in human_metrics(human).items()]
+    now, new = int(time.time() * 1000), human_metrics(human)
+    # MLflow deletes no metric: an interval that is gone is no number.
+    gone = [n for n in client.get_run(run_id).data.metrics if n.startswith(PEOPLE) and n not in new]
+    metrics = [Metric(name, value, now, 0) for name, value in new.items()]
+    metrics += [Metric(name, float("nan"), now, 0) for name in gone]
     client.log_batch(run_id, metrics=metrics)
     with _told("the description", warn):
         text = client.get_run(run_id).data.tags.get(DESCRIPTION_TAG, "")

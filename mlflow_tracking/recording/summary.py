@@ -29,7 +29,6 @@ class Summary:
     completion_tokens: int
     latency_p50_s: float | None
     latency_p95_s: float | None
-    human: HumanMean | None = None  # what people would give, where rows were graded
     decided: tuple[str, ...] = ()  # which rows a rule lets the judge decide, in words
 
     @property
@@ -41,7 +40,6 @@ class Summary:
 def summarise(
     scores: Mapping[int, int],
     metrics: Mapping[str, float],
-    human: HumanMean | None = None,
     decided: tuple[str, ...] = (),
 ) -> Summary:
     """Sum up how often each score was given, and the run's `llm_judge/` metrics."""
@@ -67,7 +65,6 @@ def summarise(
         completion_tokens=int(metric("completion_tokens") or 0),
         latency_p50_s=metric("latency_p50_s"),
         latency_p95_s=metric("latency_p95_s"),
-        human=human,
         decided=decided,
     )
 
@@ -84,8 +81,6 @@ def describe(
     lines = [f"**The judge's mean score: {_mean(summary)}** of 5, {scored}"]
     if summary.expected is not None:
         lines[0] += f"; expected score {summary.expected:.2f}"
-    if summary.human:
-        lines.append(human_paragraph(summary.human))
     if summary.missing:
         named = ", ".join(f"{count} {name}" for name, count in summary.failures.items() if count)
         lines.append(f"**No verdict** on {summary.missing} rows: {named}.")

@@ -34,8 +34,9 @@ def shown(cell: str, width: int = 40) -> str:
 
 GRADE, FEEDBACK = "human_score", "human_feedback"
 # Of a file with rows that were drawn by chance: from which rows, what was drawn (a row or a cluster
-# of rows), in which stratum, and how many such units there were to draw from.
-DRAWN_FROM, UNIT, STRATUM, STRATUM_UNITS = "drawn_from", "unit", "stratum", "stratum_units"
+# of rows), in which stratum, and how many such units there were to draw from, there and in all.
+DRAWN_FROM, UNIT, STRATUM = "drawn_from", "unit", "stratum"
+STRATUM_UNITS, ALL_UNITS = "stratum_units", "all_units"
 ANSWER_A, ANSWER_B, WINNER = "answer_a", "answer_b", "winner"
 _SCORED, _PAIRED = (QUESTION, ANSWER, GRADE), (QUESTION, ANSWER_A, ANSWER_B, WINNER)
 
@@ -43,7 +44,7 @@ _SCORED, _PAIRED = (QUESTION, ANSWER, GRADE), (QUESTION, ANSWER_A, ANSWER_B, WIN
 def is_paired(path: Path, header: list[str]) -> bool:
     """True for pairs, False for single answers; raises DataError for both or half of the first."""
     lacking = [name for name in _PAIRED if name not in header]
-    scored = ANSWER in header and any(name == GRADE or _is_rater(name) for name in header)
+    scored = ANSWER in header and any(name == GRADE or is_rater(name) for name in header)
     if not lacking and scored:
         raise DataError(
             f"{path}:1: has the columns of scored answers and of pairs; split it into two files"
@@ -55,7 +56,7 @@ def is_paired(path: Path, header: list[str]) -> bool:
 
 def rater_columns(path: Path, header: list[str]) -> tuple[str, ...]:
     """The columns of several raters, by their number; raises DataError if a column is lacking."""
-    numbered = [name for name in header if _is_rater(name)]
+    numbered = [name for name in header if is_rater(name)]
     lacking = [name for name in _SCORED if name not in header]
     if numbered and GRADE in lacking:
         lacking.remove(GRADE)
@@ -64,7 +65,8 @@ def rater_columns(path: Path, header: list[str]) -> tuple[str, ...]:
     return tuple(sorted(numbered, key=lambda name: int(name.rsplit("_", 1)[1])))
 
 
-def _is_rater(name: str) -> bool:
+def is_rater(name: str) -> bool:
+    """Whether a column is one rater's of several."""
     return re.fullmatch(rf"{GRADE}_[0-9]+", name) is not None
 
 
@@ -97,6 +99,14 @@ class GradedData:
     def human(self) -> list[float]:
         """One human score (or label, 1 or 0) for each row."""
         return [row.human for row in self.rows]
+
+    @property
+    def drawn_alike(self) -> bool:
+        """Whether every row had the same chance, for all that the file tells."""
+        columns = [one.row.columns for one in self.rows]
+        strata = {cells.get(STRATUM_UNITS) for cells in columns}
+        alone = all(cells.get(UNIT, "") == cells.get("row", "") for cells in columns)
+        return DRAWN_FROM not in columns[0] or (alone and strata == {columns[0].get(ALL_UNITS)})
 
     @property
     def ratings(self) -> list[tuple[float | None, ...]]:
@@ -133,11 +143,11 @@ def load_graded(
     """
     data = load_rows(path, encoding, limit, needs=(QUESTION,), sheet=sheet)
     header = list(data.rows[0].columns)
-    if DRAWN_FROM in header:
-        data = _without_blanks(data)
     if is_paired(path, header):
         return GradedPairs(data, tuple(_pair(path, row) for row in data.rows), data.notes)
     raters = rater_columns(path, header)
+    if DRAWN_FROM in header:
+        data = _without_blanks(data)
     if raters:
         return _rated(data, raters, single=GRADE in header)
     return _labelled_or_scored(data)
@@ -145,7 +155,7 @@ def load_graded(
 
 def _without_blanks(data: DataSet) -> DataSet:
     """The rows that somebody graded; of a cluster that was drawn whole, all or none."""
-    names = [name for name in data.rows[0].columns if name == GRADE or _is_rater(name)]
+    names = [name for name in data.rows[0].columns if name == GRADE or is_rater(name)]
     blank = [row for row in data.rows if not any(row.columns[name].strip() for name in names)]
     half = {row.columns.get(UNIT, "") for row in blank}
     kept = tuple(row for row in data.rows if row.columns.get(UNIT, "") not in half)

@@ -34,6 +34,7 @@ class DrawnGrades:
     units: Sequence[str]
     strata: Sequence[str]  # names, one for each row
     stratum_units: Mapping[str, int]  # how many units there are to draw from, by stratum
+    all_units: int = 0  # in all strata, those too of which nothing is graded; 0: no others
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class HumanMean:
     """The judge's mean, people's mean of the graded rows, and people's mean of all rows."""
 
     judge: float | None  # over the rows that have a score; None: no row has one
+    scored: int  # rows that have one
     graded: float  # plain mean over the graded rows
-    people: Estimate  # over all rows; its `n` is the number of graded rows
+    people: Estimate  # over all rows, if each can be spoken for; its `n` is that of graded rows
     rows: int
     power: float  # how far the judge is used: 0 not at all, 1 as it stands
     worth: float | None  # graded rows that would be needed for this interval without a judge
@@ -50,6 +52,7 @@ class HumanMean:
     freedom: float = 0.0
     spread: float = 0.0  # `error` squared is spread / n - given, as far as n rows are graded
     given: float = 0.0
+    labels: bool = False  # grades are right (5) or wrong (1)
 
     def rows_for(self, margin: float) -> int | None:
         """Rows to be graded for an interval of plus or minus `margin`; None: not known."""
@@ -58,8 +61,8 @@ class HumanMean:
         n = float(self.people.n)
         for _ in range(4):  # t depends on n, a little
             t = _t(self.freedom * n / self.people.n)
-            n = self.spread / ((margin / t) ** 2 + self.given)
-        return min(self.rows, max(MIN_UNITS, math.ceil(n)))
+            n = max(MIN_UNITS, self.spread / ((margin / t) ** 2 + self.given))
+        return min(self.rows, math.ceil(n))
 
 
 def prediction_powered_mean(judged: Array, drawn: DrawnGrades) -> HumanMean:
@@ -80,6 +83,7 @@ def prediction_powered_mean(judged: Array, drawn: DrawnGrades) -> HumanMean:
     n, rows = len(grades), len(judged)
     return HumanMean(
         judge,
+        len(known),
         float(grades.mean()),
         fit.estimate(n, len(sample.units)),
         rows,
@@ -116,7 +120,7 @@ def human_difference(first: HumanMean, second: HumanMean) -> Estimate:
 
 @dataclass(frozen=True)
 class _Fit:
-    value: float
+    value: float | None
     power: float
     error: float | None
     freedom: float
@@ -125,10 +129,10 @@ class _Fit:
     note: str
 
     def estimate(self, rows: int, units: int) -> Estimate:
-        note = self.note
-        if units < MIN_UNITS:
-            note = f"{units} graded; an interval needs {MIN_UNITS}"
-        if note or self.error is None:
+        note, what = self.note, "" if units == rows else "clusters "
+        if not note and units < MIN_UNITS:
+            note = f"{units} {what}graded; an interval needs {MIN_UNITS}"
+        if note or self.error is None or self.value is None:
             return Estimate(self.value, None, None, rows, note)
         half = _t(self.freedom) * self.error
         return Estimate(self.value, self.value - half, self.value + half, rows)
@@ -150,6 +154,8 @@ class _Sample:
         self.shares = np.zeros(len(self.units))  # drawn of the stratum
         self.weights = np.zeros(len(self.units))
         self.freedom, self.note = 0, ""
+        spoken_for = sum(drawn.stratum_units[stratum] for stratum in set(strata))
+        self.unseen = max(0, drawn.all_units - spoken_for)  # units of strata without a grade
         for stratum in sorted(set(strata)):
             here = np.array([name == stratum for name in strata])
             drawn_units, there = int(here.sum()), drawn.stratum_units[stratum]
@@ -172,6 +178,9 @@ class _Sample:
         inverse = np.linalg.pinv(known)  # a column without spread gets the factor 0
         factors, missed = inverse @ grades, aim - self.total[:-1]
         value, power = float(self.total[-1] + missed @ factors), float(factors[-1])
+        if self.unseen:
+            note = f"nothing is graded of a stratum with {self.unseen} of the rows"
+            return _Fit(None, power, None, 1.0, 0.0, 0.0, note)
         if self.freedom == 0 and not self.note:  # every row is graded
             return _Fit(value, power, 0.0, 1.0, 0.0, 0.0, "")
         # Each unit as far from the line as it would be if the line did not know it: the jackknife

@@ -84,6 +84,11 @@ def make_validation_plan(
         )
     if promise.max_wrong and isinstance(graded, GradedPairs):
         raise DataError(f"{rows.data}: has pairs; --max-wrong needs graded answers")
+    if promise.max_wrong and not (isinstance(graded, GradedPairs) or graded.drawn_alike):
+        raise DataError(
+            f"{rows.data}: was drawn by strata or clusters; a promise needs rows that all had the "
+            "same chance"
+        )
     direct = load_pairwise_prompt(probes.pairwise_prompt) if probes.pairwise else None
     items = _items(graded)
     checked = check_judge(

@@ -152,6 +152,8 @@ def test_a_second_report_replaces_the_first_one(judged: Judged) -> None:
     described = judged.run.tags["mlflow.note.content"]
     assert page.count("what people would give") == 1 == described.count("**People would give")
     assert "40 rows were graded" in page and "The 40 rows" in described
+    fewer = judged.grade("report", "--graded", str(fill(judged.sheet, 5)))
+    assert "over the 40 rows that they graded" in fewer.out  # no grade of the run is lost
     again = judged.grade("report")  # without a file: those that are kept with the run
     assert again.code == 0 and "over the 40 rows that they graded" in again.out
 
@@ -182,7 +184,7 @@ def test_clusters_are_graded_whole_or_left_out(judged: Judged) -> None:
 def test_nothing_of_the_judges_is_in_the_files(judged: Judged) -> None:
     judged.open("--rows", "10")
     names = ["row", "inputs", "targets", "predictions", "human_score", "human_feedback"]
-    names += ["drawn_from", "unit", "stratum", "stratum_units"]
+    names += ["drawn_from", "unit", "stratum", "stratum_units", "all_units"]
     assert all(list(line) == names for line in lines_of(judged.sheet))
     sheet = load_workbook(judged.sheet.with_suffix(".xlsx")).active
     assert [cell.value for cell in sheet[1]] == names
@@ -220,7 +222,7 @@ def test_grades_in_a_file_are_not_overwritten(judged: Judged) -> None:
     assert len(lines_of(judged.sheet)) == 20
     shutil.copy(fill(judged.sheet, 1), judged.sheet)
     refused = judged.open("--rows", "30")
-    assert refused.code == 2 and "has grades; move it" in refused.err
+    assert refused.code == 2 and f"{judged.sheet}:2: has a grade; move the file" in refused.err
     assert len(lines_of(judged.sheet)) == 20
 
 
@@ -278,6 +280,8 @@ class TestWhatGivesNoNumber:
             ({"human_score": "7"}, "human_score is 7, off the scale"),
             ({"human_score": "good"}, "human_score is 'good'"),
             ({"row": "61"}, "row is '61'; leave it as it was"),
+            ({"row": "59"}, "is not row 59 of the run; sort whole lines only"),
+            ({"predictions": "another"}, "is not row 60 of the run"),
             ({"stratum_units": "many"}, "stratum_units is 'many'"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
@@ -301,6 +305,74 @@ class TestWhatGivesNoNumber:
         assert told.code == 2 and "no row is graded yet" in told.err
         told = judged.grade("report", "--graded", str(judged.sheet))
         assert told.code == 2 and "no row is graded yet; fill in human_score" in told.err
+
+
+def test_what_is_drawn_does_not_tell_the_judges_score(judged: Judged) -> None:
+    judged.open("--rows", "30", "--strata")
+    table = {row["row"]: row for row in judged.run.table("judge_results.json")}
+    lines = lines_of(judged.sheet)
+    scores = [int(table[int(line["row"])]["expected_score"] + 0.5) for line in lines]
+    assert scores[:5] != sorted(scores[:5])  # the strata take turns in no order of theirs
+    assert {line["stratum"] for line in lines} == {f"s{n}" for n in range(1, len(set(scores)) + 1)}
+    assert [line["stratum"][1:] for line in lines] != list(map(str, scores))
+
+
+class TestAFileThatIsNotWhatWasDrawn:
+    def report(self, judged: Judged, lines: list[dict[str, str]]) -> Done:
+        path = write_csv(judged.sheet.with_name("changed.csv"), lines)
+        return judged.grade("report", "--graded", str(path))
+
+    def graded(self, judged: Judged, *words: str) -> list[dict[str, str]]:
+        assert judged.open("--rows", "30", *words).code == 0
+        return lines_of(fill(judged.sheet))
+
+    def test_a_row_twice(self, judged: Judged) -> None:
+        lines = self.graded(judged)
+        told = self.report(judged, [*lines, lines[3]])
+        assert told.code == 2 and f"row {lines[3]['row']} stands there twice" in told.err
+
+    def test_a_stratum_without_a_grade_has_no_mean(self, judged: Judged) -> None:
+        lines = self.graded(judged, "--strata")
+        told = self.report(judged, [line for line in lines if line["stratum"] != "s1"])
+        assert told.code == 0
+        units = next(line["stratum_units"] for line in lines if line["stratum"] == "s1")
+        assert f"nothing is graded of a stratum with {units} of the rows" in told.out
+        assert "llm_judge/human_mean" not in judged.run.metrics
+
+    def test_units_that_are_not_those_of_a_draw(self, judged: Judged) -> None:
+        lines = [{**line, "stratum_units": "7"} for line in self.graded(judged)]
+        told = self.report(judged, lines)
+        assert told.code == 2 and "are not those of one draw" in told.err
+        assert "grading/graded.csv" not in judged.run.artifacts
+
+    def test_grades_of_two_draws(self, judged: Judged) -> None:
+        assert self.report(judged, self.graded(judged)).code == 0
+        (judged.run.folder / "grading/draw.json").unlink()
+        told = self.report(judged, self.graded(judged, "--strata"))
+        assert told.code == 2 and "are not those of one draw" in told.err
+
+    def test_a_windows_file_is_read_with_its_encoding(self, judged: Judged) -> None:
+        lines = [{**line, "human_feedback": "верно"} for line in self.graded(judged)]
+        path = write_csv(judged.sheet.with_name("changed.csv"), lines)
+        path.write_bytes(path.read_text(encoding="utf-8").encode("cp1251"))
+        assert judged.grade("report", "--graded", str(path)).code == 2
+        told = judged.grade("report", "--graded", str(path), "--encoding", "cp1251")
+        assert told.code == 0, told.err
+
+
+def test_no_promise_rests_on_rows_of_unequal_chances(judged: Judged) -> None:
+    judged.open("--rows", "30", "--strata")
+    graded = str(fill(judged.sheet))
+    told = judged.command("validate_judge", "--data", graded, "--quick", "--max-wrong", "0.3")
+    assert told.code == 2 and "a promise needs rows that all had the same chance" in told.err
+
+
+def test_grades_are_not_read_over_others(judged: Judged) -> None:
+    judged.open("--rows", "20")
+    output = judged.workspace.folder / "mine.csv"
+    told = judged.grade("read", "--output", str(output))
+    assert told.code == 2 and "nobody has graded a row in the queue yet" in told.err
+    assert not output.exists()
 
 
 class TestTwoRuns:
@@ -343,7 +415,7 @@ class TestTwoRuns:
         first, second = self.graded_twice(judged, 20)
         shutil.rmtree(judged.run.folder / "grading")
         told = judged.command("compare_runs", first, second)
-        assert "cannot tell: no row of B is graded" in told.out
+        assert f"cannot tell; grade the other: grade_rows.py report --run {second}" in told.out
 
 
 @pytest.mark.parametrize(
@@ -352,8 +424,10 @@ class TestTwoRuns:
         (["ask"], "open, status, read or report?"),
         (["open", "--strata", "--cluster", "topic"], "exclude each other"),
         (["report", "--plan", "0"], "--plan 0 is not a number of points"),
-        (["open", "--cluster", "nobody"], "no column nobody; it has row, inputs"),
-        (["open", "--undecided"], "no column decision; run_experiment.py --decide makes it"),
+        (["open", "--cluster", "nobody"], "no column nobody of the file; inputs, predictions"),
+        (["open", "--cluster", "score"], "no column score of the file"),
+        (["open", "--undecided"], "has no undecided rows; run_experiment.py --decide"),
+        (["report", "--graded", "nowhere.csv"], "nowhere.csv: no such file; --graded takes"),
         (["open", "--run", "0" * 32], "run 00000000000000000000000000000000: not in"),
         (["read", "--output", "/nowhere/graded.csv"], "there is no folder /nowhere"),
     ],

@@ -136,6 +136,16 @@ def test_rows_without_a_score_are_rows_all_the_same() -> None:
 
 
 class TestNoInterval:
+    def test_where_nothing_is_graded_of_a_stratum(self) -> None:
+        """Its rows would count as graded 0, and the graded ones as all there are."""
+        judged, rows, grades = sample(40, of=1_000)
+        one = drawn(rows, grades, 600)
+        for there in (600, 40):
+            whole = DrawnGrades(one.rows, one.grades, one.units, one.strata, {"": there}, 1_000)
+            found = prediction_powered_mean(judged, whole).people
+            assert (found.value, found.low) == (None, None)
+            assert f"a stratum with {1_000 - there} of the rows" in found.note
+
     def test_below_fifteen_graded_rows(self) -> None:
         judged, rows, grades = sample(14, of=1_000)
         found = prediction_powered_mean(judged, drawn(rows, grades, 1_000)).people
@@ -164,6 +174,13 @@ def test_with_every_row_graded_the_mean_is_known() -> None:
     assert (
         found.people.value == found.people.low == found.people.high == pytest.approx(grades.mean())
     )
+
+
+def test_a_wider_margin_takes_no_more_rows() -> None:
+    judged, rows, grades = sample(30, of=1_000)
+    found = prediction_powered_mean(judged, drawn(rows, grades, 1_000))
+    planned = [found.rows_for(margin) or 0 for margin in (0.05, 0.1, 0.3, 1, 1.5, 2, 3)]
+    assert planned == sorted(planned, reverse=True) and planned[-1] == 15
 
 
 def test_a_plan_from_a_pilot_is_kept_by_a_draw_of_that_size() -> None:
