@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from mlflow_tracking.grading.review_queue import Answer, open_queues, read_answers
 from mlflow_tracking.rows.item import Item
@@ -66,8 +66,11 @@ def run(workspace: Workspace) -> Recorded:
     return workspace.last_run()
 
 
-def start_review(browser: Browser, url: str) -> Page:
+def start_review(browser: Browser, url: str, numbers: Sequence[int]) -> Page:
+    """Begin once the list shows the rows: MLflow does not know their order before."""
     page = open_page(new_context(browser, 1500, 950), url, "Start review")
+    for number in numbers:
+        expect(page.get_by_text(f"item-{number}").first).to_be_visible()
     page.get_by_role("button", name="Start review").click()
     return page
 
@@ -81,6 +84,17 @@ def text_of(page: Page) -> str:
 def choose(page: Page, value: str) -> None:
     page.get_by_role("combobox", name="human_score").click()
     page.get_by_role("option", name=value, exact=True).click()
+
+
+def save_changes(page: Page) -> None:
+    """Click, and wait until MLflow has the grade: the button is soon as it was before."""
+    with page.expect_response(is_grade) as saved:
+        page.get_by_role("button", name="Save changes").click()
+    assert saved.value.ok, saved.value.text()
+
+
+def is_grade(response: Response) -> bool:
+    return response.request.method == "POST" and response.url.endswith("/assessments")
 
 
 def check_blind(page: Page, run: Recorded) -> None:
@@ -98,10 +112,11 @@ def test_four_rows_are_graded_blind_and_one_is_changed(
     browser: Browser, address: str, run: Recorded, tmp_path: Path
 ) -> None:
     queues = open_queues(run.id, NAME, rows([7, 3, 12, 5]), decision=False)
-    page = start_review(browser, address + queues.pages[0])
+    page = start_review(browser, address + queues.pages[0], [7, 3, 12, 5])
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     expect(page.get_by_text("0 of 4 reviewed")).to_be_visible()
+    expect(page.get_by_text("Write *f* of item-7.")).to_be_visible()  # it comes after the form
     settle(page)
     page.screenshot(path=tmp_path / "review.png")
     seen = text_of(page)
@@ -129,18 +144,14 @@ def test_four_rows_are_graded_blind_and_one_is_changed(
 
     page.get_by_text("Who wrote item-12?").click()
     expect(page.get_by_text("4 of 4 reviewed")).to_be_visible()
+    expect(page.get_by_role("combobox", name="human_score")).to_have_text("5")
     choose(page, "3")
-    changed = Answer(12, "3", "default")
-    for _ in range(20):  # a click in the moment in which the page draws itself anew is lost
-        page.get_by_role("button", name="Save changes").click()
-        page.wait_for_timeout(1_000)
-        if changed in read_answers(run.id, NAME):
-            break
+    save_changes(page)
     assert read_answers(run.id, NAME) == [
         Answer(3, "2", "default", "it says nothing"),
         Answer(5, "1", "default"),
         Answer(7, "4", "default"),
-        changed,
+        Answer(12, "3", "default"),
     ]
 
 
@@ -148,7 +159,7 @@ def test_neither_the_full_trace_nor_the_list_shows_the_judges_score(
     browser: Browser, address: str, run: Recorded
 ) -> None:
     queues = open_queues(run.id, NAME, rows([7, 3]), decision=False, raters=["anna"])
-    page = start_review(browser, address + queues.pages[0])
+    page = start_review(browser, address + queues.pages[0], [7, 3])
     page.get_by_text("View full trace").click()
     expect(page.get_by_text("Inputs / Outputs")).to_be_visible()
     page.get_by_role("button", name="Assess").click()
@@ -162,7 +173,7 @@ def test_neither_the_full_trace_nor_the_list_shows_the_judges_score(
 def test_a_decision_takes_one_click(browser: Browser, address: str, run: Recorded) -> None:
     name = "decided"
     queues = open_queues(run.id, name, rows([7, 3]), decision=True)
-    page = start_review(browser, address + queues.pages[0])
+    page = start_review(browser, address + queues.pages[0], [7, 3])
     for place, word in enumerate(("Pass", "Fail")):
         expect(page.get_by_text(f"{place} of 2 reviewed")).to_be_visible()
         settle(page)  # a click before the row is loaded wants a Submit
