@@ -5,12 +5,14 @@ python mlflow_tracking/run_experiment.py --data my.csv --graded graded.csv
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from mlflow_tracking.grading.draw import Draw
 from mlflow_tracking.grading.human_mean import human_mean
-from mlflow_tracking.grading.kept import keep_grades, kept_grades
+from mlflow_tracking.grading.kept import keep_grades, kept_draw, kept_grades
 from mlflow_tracking.recording.people import human_lines
 from mlflow_tracking.recording.publish import show_people
-from mlflow_tracking.rows.graded import GradedData
+from mlflow_tracking.rows.graded import UNIT, GradedData
 from mlflow_tracking.rows.item import DataError, Item
 from mlflow_tracking.stats.estimate import Array
 from mlflow_tracking.stats.prediction_powered import HumanMean
@@ -30,9 +32,26 @@ def tell_people(
     both = keep_grades(run_id, items, graded) if graded else kept_grades(run_id, items)
     if both is None:
         return None
+    if draw := kept_draw(run_id):
+        both = _whole_units(draw, both)
+        if lacking := len(draw.drawn) - len(both.rows):
+            warn(
+                f"note: {lacking} of {len(draw.drawn)} drawn rows do not count, for want of a "
+                "grade; if they were left out for what they are like, the mean is off"
+            )
     human = human_mean(judged, both)
     show_people(run_id, human, warn)
     return human
+
+
+def _whole_units(draw: Draw, graded: GradedData) -> GradedData:
+    """Without the grades of clusters of which not every row is graded."""
+    there = {one.row.columns["row"] for one in graded.rows}
+    half = {one.unit for one in draw.drawn if str(one.row) not in there}
+    kept = tuple(one for one in graded.rows if one.row.columns[UNIT] not in half)
+    if not kept:
+        raise DataError("no cluster is graded whole yet")
+    return replace(graded, rows=kept)
 
 
 def tell_people_of_recorded(

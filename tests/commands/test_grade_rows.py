@@ -176,8 +176,17 @@ def test_clusters_are_graded_whole_or_left_out(judged: Judged) -> None:
     assert judged.open("--rows", "51", "--cluster", "topic").code == 0
     told = judged.grade("report", "--graded", str(fill(judged.sheet, 50)))
     assert told.code == 0, told.err
-    assert "1 of 51 drawn rows are not graded yet" in told.err
-    assert "2 graded rows are left out until their whole cluster is graded" in told.err
+    assert "3 of 51 drawn rows do not count, for want of a grade" in told.err
+    assert judged.run.metrics["llm_judge/human_rows"] == 48
+
+
+def test_a_cluster_with_a_deleted_row_is_not_graded_whole(judged: Judged) -> None:
+    judged.open("--rows", "51", "--cluster", "topic")
+    lines = lines_of(fill(judged.sheet))
+    told = judged.grade(
+        "report", "--graded", str(write_csv(judged.sheet.with_name("fewer.csv"), lines[1:]))
+    )
+    assert told.code == 0 and "3 of 51 drawn rows do not count" in told.err
     assert judged.run.metrics["llm_judge/human_rows"] == 48
 
 
