@@ -28,6 +28,7 @@ from mlflow_tracking.command.frame import run_command
 
 if TYPE_CHECKING:
     from mlflow_tracking.grading.answers import Answers
+    from mlflow_tracking.grading.draw import Draw
     from mlflow_tracking.grading.judged_run import JudgedRun
     from mlflow_tracking.recording.run import Tracking
     from mlflow_tracking.rows.graded import GradedData
@@ -156,35 +157,39 @@ def open_draw(run: "JudgedRun", flags: DrawFlags, tracking: "Tracking") -> None:
     from mlflow_tracking.grading.draw import Design, candidates, draw_rows, go_on_with
     from mlflow_tracking.grading.judged_run import rows_digest
     from mlflow_tracking.grading.kept import keep_draw, kept_draw
-    from mlflow_tracking.grading.review_queue import NoQueues, open_queues
     from mlflow_tracking.grading.sheet import grading_lines, write_sheets
-    from mlflow_tracking.recording.run import TrackingError, experiment_name, look_at_it
 
     design = Design(flags.seed, flags.strata_by, flags.cluster)
     decision = run.read_prompt().format.decision is not None
     draw = draw_rows(candidates(run, design), rows_digest(run.items), design, flags.rows)
     if earlier := kept_draw(run.run_id):
         draw = go_on_with(earlier, draw)
-    items = dict(enumerate(run.items, 1))
-    sheets = write_sheets(flags.folder, grading_lines(draw, items), decision)
+    lines = grading_lines(draw, dict(enumerate(run.items, 1)))
+    sheets = write_sheets(flags.folder, lines, decision)
     keep_draw(run.run_id, draw)
     say(f"drawn        {draw}")
-    rows = [(one.row, items[one.row]) for one in draw.drawn]
     raters = [name.strip() for name in flags.raters.split(",") if name.strip()]
-    try:
-        queues = open_queues(
-            run.run_id,
-            experiment_name(run.experiment_id),
-            rows,
-            decision=decision,
-            raters=raters,
-        )
-        for page in queues.pages:
-            say("grade in     " + "\n             ".join(look_at_it(tracking, page)))
-    except (NoQueues, TrackingError) as fault:  # the files are there all the same
-        warn(f"note: {fault}")
+    open_pages(run, draw, decision, raters, tracking)
     say(f"or in        {' or '.join(map(str, sheets))}: fill in human_score")
     say(f"then         python mlflow_tracking/grade_rows.py report --run {run.run_id}")
+
+
+def open_pages(
+    run: "JudgedRun", draw: "Draw", decision: bool, raters: list[str], tracking: "Tracking"
+) -> None:
+    """Queues in MLflow's pages; where there can be none a note, for the files are there."""
+    from mlflow_tracking.grading.review_queue import NoQueues, open_queues
+    from mlflow_tracking.recording.run import TrackingError, experiment_name, look_at_it
+
+    rows = [(one.row, run.items[one.row - 1]) for one in draw.drawn]
+    name = experiment_name(run.experiment_id)
+    try:
+        queues = open_queues(run.run_id, name, rows, decision=decision, raters=raters)
+    except (NoQueues, TrackingError) as fault:
+        warn(f"note: {fault}")
+        return
+    for page in queues.pages:
+        say("grade in     " + "\n             ".join(look_at_it(tracking, page)))
 
 
 def show_status(run: "JudgedRun") -> None:
