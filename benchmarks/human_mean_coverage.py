@@ -52,6 +52,7 @@ class Outcome:
     half: float  # mean half width, in points
 
 
+RARE = "perfect but for 1 in 20"
 # What each judge gives, from a row's quality, people's grade of it, and noise of its own.
 JUDGES: dict[str, Callable[[Array, Array, Array], Array]] = {
     "worthless": lambda quality, grade, noise: 3 + noise,
@@ -61,7 +62,7 @@ JUDGES: dict[str, Callable[[Array, Array, Array], Array]] = {
     "good": lambda quality, grade, noise: quality + 0.6 * noise,
     "good, whole scores": lambda quality, grade, noise: np.round(quality + 0.6 * noise),
     "nearly perfect": lambda quality, grade, noise: grade + 0.1 * noise,
-    "perfect but for 1 in 20": lambda quality, grade, noise: grade + (abs(noise) > 1.96) * noise,
+    RARE: lambda quality, grade, noise: grade + (abs(noise) > 1.96) * noise,
     "yes or no": lambda quality, grade, noise: 1 + 4 / (1 + np.exp((3 - grade) / 2 - noise)),
     "one in ten wrong": lambda quality, grade, noise: grade + 1.5 * noise,
 }
@@ -196,19 +197,15 @@ def compare() -> int:
             same = iter(lambda: population, None)
             _tell(given.real.name, size, simulate(same, by_rows, size, given.draws, given.seed))
         return 0
-    for judge in JUDGES:
-        for size in SIZES:
+    cells: list[tuple[str, str, Draw, Sequence[int]]]
+    cells = [(judge, judge, by_rows, SIZES) for judge in JUDGES]
+    cells += [(f"strata, {one}", one, by_strata, SIZES[1:]) for one in ("good", "weak", RARE)]
+    cells += [(f"clusters, {one}", one, by_clusters, SIZES[2:]) for one in ("good", "weak")]
+    for name, judge, draw, sizes in cells:
+        for size in sizes:
             rows = populations(judge, np.random.default_rng(given.seed))
-            _tell(judge, size, simulate(rows, by_rows, size, given.draws, given.seed))
-    for name, draw in (("strata, good", by_strata), ("strata, weak", by_strata)):
-        for size in SIZES[1:]:
-            rows = populations(name.split(", ")[1], np.random.default_rng(given.seed))
-            _tell(name, size, simulate(rows, draw, size, given.draws, given.seed))
-    for name in ("clusters, good", "clusters, weak"):
-        for size in SIZES[2:]:
-            own = populations(name.split(", ")[1], np.random.default_rng(given.seed))
-            rows = map(alike_in_clusters, own)
-            _tell(name, size, simulate(rows, by_clusters, size, given.draws, given.seed))
+            drawn_from = map(alike_in_clusters, rows) if draw is by_clusters else rows
+            _tell(name, size, simulate(drawn_from, draw, size, given.draws, given.seed))
     return 0
 
 
@@ -219,14 +216,12 @@ def read_real(path: Path) -> Population:
         raise DataError(f"{path}: needs the columns inputs, predictions, human_score and score")
     columns = [one.row.columns for one in graded.rows]
     judged = [cells.get("expected_score") or cells["score"] or "nan" for cells in columns]
-    labels = graded.kind == "binary"
-    grades = [1 + 4 * human if labels else human for human in graded.human]
-    return np.array(grades), np.array(judged, dtype=float)
+    return np.array(graded.points), np.array(judged, dtype=float)
 
 
 def _tell(judge: str, size: int, found: Outcome) -> None:
     say(
-        f"{judge:<26}{size:>4} graded   holds {found.holds:6.1%}   none {found.none:6.1%}   "
+        f"{judge:<32}{size:>4} graded   holds {found.holds:6.1%}   none {found.none:6.1%}   "
         f"width {found.width:.2f}x, ±{found.half:.2f}"
     )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from llm_client.settings import Settings, load_settings
 from mlflow_tracking.command.console import say, shorten, warn
@@ -28,12 +28,11 @@ from mlflow_tracking.command.frame import run_command
 
 if TYPE_CHECKING:
     from mlflow_tracking.grading.answers import Answers
-    from mlflow_tracking.grading.draw import Draw
+    from mlflow_tracking.grading.draw import Draw, Strata
     from mlflow_tracking.grading.judged_run import JudgedRun
     from mlflow_tracking.recording.run import Tracking
     from mlflow_tracking.rows.graded import GradedData
 
-Strata = Literal["", "score", "decision"]
 ACTIONS = ("open", "status", "read", "report")
 
 
@@ -62,7 +61,7 @@ class DrawFlags:
     folder: Path = flag("where to_grade.csv and to_grade.xlsx go", Path(), type=Path)
 
     @property
-    def strata_by(self) -> Strata:
+    def strata_by(self) -> "Strata":
         """What rows are told apart by before they are drawn."""
         return "score" if self.strata else "decision" if self.undecided else ""
 
@@ -164,8 +163,7 @@ def open_draw(run: "JudgedRun", flags: DrawFlags, tracking: "Tracking") -> None:
     draw = draw_rows(candidates(run, design), rows_digest(run.items), design, flags.rows)
     if earlier := kept_draw(run.run_id):
         draw = go_on_with(earlier, draw)
-    lines = grading_lines(draw, dict(enumerate(run.items, 1)))
-    sheets = write_sheets(flags.folder, lines, decision)
+    sheets = write_sheets(flags.folder, grading_lines(draw, run.items), decision)
     keep_draw(run.run_id, draw)
     say(f"drawn        {draw}")
     raters = [name.strip() for name in flags.raters.split(",") if name.strip()]

@@ -50,7 +50,7 @@ class Answers:
 
     def lines(self, draw: Draw, items: Sequence[Item]) -> list[Line]:
         """The drawn rows of `items` with their grades, blank where there is none."""
-        return grading_lines(draw, dict(enumerate(items, 1)), self.cells())
+        return grading_lines(draw, items, self.cells())
 
     def graded(self, draw: Draw, items: Sequence[Item]) -> GradedData:
         """The same, read as a file of grades is."""

@@ -101,15 +101,11 @@ def _check_strata(path: Path, lines: Sequence[Mapping[str, str]]) -> None:
 
 
 def drawn_grades(graded: GradedData) -> DrawnGrades:
-    """The grades as numbers from 1 to 5; of labels, right is 5 and wrong is 1."""
+    """The grades, and how their rows were drawn."""
     columns = [one.row.columns for one in graded.rows]
-    low, high = SCALE[0], SCALE[-1]
-    grades = graded.human
-    if graded.kind == "binary":
-        grades = [low + (high - low) * label for label in grades]
     return DrawnGrades(
         [int(cells["row"]) - 1 for cells in columns],
-        grades,
+        graded.points,
         [cells[UNIT] for cells in columns],
         [cells[STRATUM] for cells in columns],
         {cells[STRATUM]: int(cells[STRATUM_UNITS]) for cells in columns},

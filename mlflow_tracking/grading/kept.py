@@ -14,7 +14,7 @@ import mlflow
 from mlflow import MlflowClient
 
 from mlflow_tracking.grading.draw import Draw, DrawError
-from mlflow_tracking.grading.human_mean import drawn_grades, read_drawn_grades
+from mlflow_tracking.grading.human_mean import read_drawn_grades
 from mlflow_tracking.grading.sheet import Line, as_csv, write_csv
 from mlflow_tracking.rows.graded import FEEDBACK, GRADE, GradedData, is_rater
 from mlflow_tracking.rows.item import Item
@@ -66,7 +66,7 @@ def keep_grades(run_id: str, items: Sequence[Item], graded: GradedData) -> Grade
 def _one_grade_each(graded: GradedData, points: bool) -> list[Line]:
     """The lines of a file with one grade a row; labels as `points` where others gave scores."""
     lines: list[Line] = []
-    for one, grade in zip(graded.rows, drawn_grades(graded).grades, strict=True):
+    for one, grade in zip(graded.rows, graded.points, strict=True):
         label = "pass" if one.human else "fail"
         cell = label if graded.kind == "binary" and not points else f"{grade:.10g}"
         kept = {name: text for name, text in one.row.columns.items() if not is_rater(name)}

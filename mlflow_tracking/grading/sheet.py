@@ -39,10 +39,11 @@ Line = Mapping[str, str]
 
 
 def grading_lines(
-    draw: Draw, items: Mapping[int, Item], grades: Mapping[int, Line] | None = None
+    draw: Draw, items: Sequence[Item], grades: Mapping[int, Line] | None = None
 ) -> list[Line]:
-    """A line for each drawn row, by column; `grades` are the cells of grades, by the row's number.
+    """A line for each drawn row, by column; `items` are all rows of the run.
 
+    `grades` are the cells of grades by the row's number, which counts from 1.
     Nothing of the judge's is among them.
     """
     names = dict.fromkeys(name for cells in (grades or {}).values() for name in cells)
@@ -50,9 +51,9 @@ def grading_lines(
     return [
         {
             "row": str(one.row),
-            QUESTION: items[one.row].question,
-            REFERENCE: items[one.row].reference,
-            ANSWER: items[one.row].answer,
+            QUESTION: items[one.row - 1].question,
+            REFERENCE: items[one.row - 1].reference,
+            ANSWER: items[one.row - 1].answer,
             **blank,
             **(grades or {}).get(one.row, {}),
             DRAWN_FROM: draw.digest,

@@ -15,12 +15,11 @@ BEGINS = "**People would give"  # the paragraph of a run's description
 def human_metrics(human: HumanMean) -> dict[str, float]:
     """`llm_judge/human_mean` with its interval, never without one, and what it rests on."""
     people = human.people
-    values = {"human_graded_mean": human.graded, "human_rows": float(people.n)}
-    if people.value is not None and people.low is not None and people.high is not None:
-        values |= {"human_mean": people.value, "human_mean_low": people.low}
-        values |= {"human_mean_high": people.high}
-        values |= {} if human.worth is None else {"human_rows_worth": human.worth}
-    return {name.replace("human_", PEOPLE, 1): value for name, value in values.items()}
+    values: dict[str, float | None] = {"graded_mean": human.graded, "rows": float(people.n)}
+    if people.low is not None:
+        values |= {"mean": people.value, "mean_low": people.low, "mean_high": people.high}
+        values["rows_worth"] = human.worth
+    return {f"{PEOPLE}{name}": value for name, value in values.items() if value is not None}
 
 
 def human_lines(human: HumanMean) -> tuple[str, ...]:

@@ -101,6 +101,13 @@ class GradedData:
         return [row.human for row in self.rows]
 
     @property
+    def points(self) -> list[float]:
+        """The human scores on the scale; of labels, right is 5 and wrong is 1."""
+        if self.kind == "scale":
+            return self.human
+        return [float(SCALE[-1] if label else SCALE[0]) for label in self.human]
+
+    @property
     def drawn_alike(self) -> bool:
         """Whether every row had the same chance, for all that the file tells."""
         columns = [one.row.columns for one in self.rows]

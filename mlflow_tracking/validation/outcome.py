@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mlflow_tracking.rows.graded import GradedData, GradedPairs
-from mlflow_tracking.rows.item import SCALE
 from mlflow_tracking.stats.estimate import Estimate
 from mlflow_tracking.stats.selective import Selection, select
 from mlflow_tracking.stats.table import Table, TableColumn, TableLine
@@ -143,9 +142,7 @@ def _compare_labels(found: Measured, graded: GradedData, seed: int) -> None:
         accuracy=better.accuracy,
         over_majority=better.over_majority,
     )
-    # A right answer stands for a 5 and a wrong one for a 1, to find what it got most wrong.
-    ends = [float(SCALE[-1] if label else SCALE[0]) for label in graded.human]
-    found.disagreements = worst_disagreements(found.scores.finest, ends, _WORST)
+    found.disagreements = worst_disagreements(found.scores.finest, graded.points, _WORST)
     _compare_length(found, graded, seed)
 
 

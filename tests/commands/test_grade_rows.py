@@ -220,7 +220,7 @@ def test_an_answer_that_begins_with_an_equals_sign_is_no_formula(tmp_path: Path)
 
     draw = draw_rows([Candidate(1, "1")], "digest", Design(), 1)
     item = Item("2+2?", "=1+1\x07")
-    _, path = write_sheets(tmp_path, grading_lines(draw, {1: item}), decision=True)
+    _, path = write_sheets(tmp_path, grading_lines(draw, [item]), decision=True)
     cell = load_workbook(path).active["D2"]
     assert (cell.data_type, cell.value) == ("s", "=1+1")
 
