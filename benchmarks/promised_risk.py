@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from llm_client.settings import Settings, load_settings
 from mlflow_tracking.command.console import say
-from mlflow_tracking.command.experiment import check_judge
+from mlflow_tracking.command.experiment import check_judge, wanted_judge
 from mlflow_tracking.command.flags import (
     CallFlags,
     FlagParser,
@@ -212,7 +212,8 @@ def judged(
     if isinstance(graded, GradedPairs):
         raise DataError(f"{rows.data}: has pairs; promised_risk.py needs graded answers")
     items = tuple(row.row.item for row in graded.rows)
-    plan = check_judge(graded.data, items, rows.limit, judge, calls, kept, settings)
+    wanted = wanted_judge(judge, ())
+    plan = check_judge(graded.data, items, rows.limit, wanted, calls, kept, settings)
     asked = plan.judge.settings
     passes = [JudgePass("first", asked, items)]
     if promise.second_prompt:

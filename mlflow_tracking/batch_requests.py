@@ -78,10 +78,11 @@ def export_or_import(action: str) -> int:
     from mlflow_tracking.command.experiment import wanted_judge
     from mlflow_tracking.rows.row_files import load_rows
 
-    judge = wanted_judge(given.judge)
     rows = given.rows
     data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet)
-    for line in data.notes:
+    judge = wanted_judge(given.judge, data.columns)
+    data = data.asking(judge.prompt.columns)
+    for line in (*data.notes, *judge.prompt.notes):
         warn(f"note: {line}")
     there = given.answered if action == "export" else given.results
     results = read_results(there) if there else {}

@@ -39,6 +39,7 @@ from mlflow_tracking.command.flags import (
 from mlflow_tracking.command.frame import check_output, run_command
 
 if TYPE_CHECKING:
+    from mlflow_tracking.judge.prompt import JudgePrompt
     from mlflow_tracking.judge.settings import JudgeSettings
     from mlflow_tracking.judge.verdict import Verdict
     from mlflow_tracking.stats.estimate import Estimate
@@ -83,7 +84,8 @@ def judge_and_compare() -> int:
     rows, judge, calls, kept, own = read_flags(settings)
     check_output("--json", own.json)
     # Only now, or a typo in a flag would be told after the second that this takes.
-    from mlflow_tracking.command.experiment import check_judge
+    from mlflow_tracking.command.experiment import check_judge, wanted_judge
+    from mlflow_tracking.judge.prompt import load_prompt
     from mlflow_tracking.rows.graded import GradedPairs, load_graded
     from mlflow_tracking.rows.item import DataError
     from mlflow_tracking.validation.passes import JudgePass, judge_and_keep
@@ -91,11 +93,14 @@ def judge_and_compare() -> int:
     graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet)
     if isinstance(graded, GradedPairs):
         raise DataError(f"{rows.data}: has pairs; compare_prompts.py needs graded answers")
-    items = tuple(row.row.item for row in graded.rows)
+    wanted = wanted_judge(judge, graded.data.columns)
+    prompts = [load_prompt(path, graded.data.columns) for path in own.prompts]
+    shown = dict.fromkeys(name for prompt in prompts for name in prompt.columns)
+    items = tuple(row.row.showing(tuple(shown)).item for row in graded.rows)
     plan = check_judge(
-        graded.data, items, rows.limit, judge, calls, kept, settings, probes=own.score_only
+        graded.data, items, rows.limit, wanted, calls, kept, settings, probes=own.score_only
     )
-    judges = [asked_with(path, plan.judge.settings, own.score_only) for path in own.prompts]
+    judges = [asked_with(prompt, plan.judge.settings, own.score_only) for prompt in prompts]
     for line in (*plan.judge.warnings, *graded.notes):
         warn(f"note: {line}")
     names = map(str, own.prompts)
@@ -110,11 +115,9 @@ def judge_and_compare() -> int:
     return 0 if all(one.scored == len(items) for one in compared) else 1
 
 
-def asked_with(prompt: Path, judge: JudgeSettings, score_only: bool) -> JudgeSettings:
-    """The judge with that prompt, for one token a row where that is wanted and can be."""
-    from mlflow_tracking.judge.prompt import load_prompt
-
-    asked = replace(judge, prompt=load_prompt(prompt))
+def asked_with(prompt: JudgePrompt, judge: JudgeSettings, score_only: bool) -> JudgeSettings:
+    """The judge with that prompt, for one token a score where that is wanted and can be."""
+    asked = replace(judge, prompt=prompt)
     return asked.for_probes() if score_only else asked
 
 

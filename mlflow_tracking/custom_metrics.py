@@ -34,7 +34,7 @@ from mlflow_tracking.judge.judge import Judge
 from mlflow_tracking.judge.judging import JudgeConnection, OnVerdict, judge_all
 from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
-from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.item import REFERENCE, Item
 
 METRIC_NAME = "llm_judge_accuracy"
 METRIC_VERSION = "v1"
@@ -47,24 +47,40 @@ def evaluate_with_llm_judge(
     predictions: Sequence[str],
     inputs: Sequence[str],
     targets: Sequence[str] | None = None,
+    context: Mapping[str, Sequence[str]] | None = None,
     *,
     judge: JudgeConnection,
     on_verdict: OnVerdict | None = None,
 ) -> list[Verdict]:
-    """Have the judge score each prediction as an answer to its input, 1-5 with a justification.
+    """Have the judge score each prediction as an answer to its input, with a justification.
 
-    `targets` are reference answers, '' for none. Every row gets a Verdict: a score and a
-    justification, or a status and a reason. Equal rows are judged once, rows that the journal has
-    a score for are not judged again. `on_verdict` is told each verdict as it comes, and the
-    indices of its rows. Raises ServerGone when the server stays away and JournalError when the disk
-    does not take a verdict; what was judged is in the journal then. Where `judge.instead` has the
-    verdict of another judge, that one counts.
+    `targets` are reference answers, '' for none; `context` are the further columns that the prompt
+    shows, by name. Every row gets a Verdict: a score on the prompt's scale and a justification, or
+    a status and a reason. See `judge_items` for the rest.
     """
     references = targets if targets is not None else [""] * len(predictions)
+    names = tuple(context or ())
+    further = zip(*(context or {}).values(), strict=True) if names else [()] * len(predictions)
     items = [
-        Item(question, answer, reference)
-        for question, answer, reference in zip(inputs, predictions, references, strict=True)
+        Item(question, answer, reference, tuple(zip(names, cells, strict=True)))
+        for question, answer, reference, cells in zip(
+            inputs, predictions, references, further, strict=True
+        )
     ]
+    return judge_items(items, judge, on_verdict)
+
+
+def judge_items(
+    items: Sequence[Item], judge: JudgeConnection, on_verdict: OnVerdict | None = None
+) -> list[Verdict]:
+    """Have the judge score every item; a verdict for each.
+
+    Equal items are judged once, those that the journal has a score for are not judged again.
+    `on_verdict` is told each verdict as it comes, and the indices of its items. Raises ServerGone
+    when the server stays away and JournalError when the disk does not take a verdict; what was
+    judged is in the journal then. Where `judge.instead` has the verdict of another judge, that one
+    counts.
+    """
     verdicts = asyncio.run(_judge(items, judge, on_verdict))
     if not judge.instead:
         return verdicts
@@ -111,18 +127,19 @@ def metric_name(prompt: JudgePrompt, label: str) -> str:
 
 def make_stock_metric(judge: JudgeConnection, name: str = METRIC_NAME) -> EvaluationMetric:
     """The metric as `make_genai_metric` makes it, MLflow's own scorer included."""
-    settings = judge.settings
+    settings, prompt = judge.settings, judge.settings.prompt
+    scale = f"from {prompt.format.scale.low} to {prompt.format.scale.high}"
     route = route_to(split_base_urls(judge.base_url)[0], judge.api_key)
     with quiet_deprecations():
         return make_genai_metric(
             name=name,
-            definition="How good the answer is, from 1 to 5, in the words of the judge's prompt.",
+            definition=f"How good the answer is, {scale}, in the words of the judge's prompt.",
             # MLflow fills this text as a template and, where it has no value for a placeholder,
             # sends the judge an empty prompt: doubled braces come out as single ones.
-            grading_prompt=settings.prompt.text.replace("{", "{{").replace("}", "}}"),
+            grading_prompt=prompt.text.replace("{", "{{").replace("}", "}}"),
             version=METRIC_VERSION,
             model=f"openai:/{settings.model}",
-            grading_context_columns=["targets"] if settings.prompt.uses_reference else [],
+            grading_context_columns=context_columns(prompt),
             parameters={
                 "temperature": settings.temperature,
                 "max_tokens": settings.max_tokens,
@@ -135,10 +152,15 @@ def make_stock_metric(judge: JudgeConnection, name: str = METRIC_NAME) -> Evalua
             proxy_url=f"{route.url}/chat/completions",
             extra_headers=dict(route.headers),  # neither of the two is recorded
             metric_metadata={
-                "prompt_sha256": settings.prompt.sha256,
+                "prompt_sha256": prompt.sha256,
                 "judge_root": settings.model_root,
             },
         )
+
+
+def context_columns(prompt: JudgePrompt) -> list[str]:
+    """The columns of the rows that the prompt shows beside the question and the answer."""
+    return [*([REFERENCE] if prompt.uses_reference else []), *prompt.columns]
 
 
 def _scorer(judge: JudgeConnection, label: str, declared: Callable[..., MetricValue]) -> Scorer:
@@ -147,12 +169,14 @@ def _scorer(judge: JudgeConnection, label: str, declared: Callable[..., MetricVa
     def score(
         predictions: pd.Series, metrics: object, inputs: pd.Series, *context: pd.Series
     ) -> MetricValue:
-        targets = list(context[0]) if context else None
-        verdicts = evaluate_with_llm_judge(list(predictions), list(inputs), targets, judge=judge)
-        values = [v.scores[label].value if label in v.scores else None for v in verdicts]
-        return MetricValue(
-            values, [_text(v) for v in verdicts], aggregate(Counter(v for v in values if v))
+        further = dict(zip(context_columns(judge.settings.prompt), map(list, context), strict=True))
+        targets = further.pop(REFERENCE, None)
+        verdicts = evaluate_with_llm_judge(
+            list(predictions), list(inputs), targets, further, judge=judge
         )
+        values = [v.scores[label].value if label in v.scores else None for v in verdicts]
+        known = Counter(value for value in values if value is not None)
+        return MetricValue(values, [_text(v) for v in verdicts], aggregate(known))
 
     # MLflow reads from the signature which columns to pass.
     score.__signature__ = inspect.signature(declared)  # type: ignore[attr-defined]
@@ -164,7 +188,7 @@ def _text(verdict: Verdict) -> str:
     return verdict.justification if verdict.scores else f"[{verdict.status}] {verdict.reason}"
 
 
-def aggregate(counts: Mapping[int, int]) -> dict[str, float]:
+def aggregate(counts: Mapping[float, int]) -> dict[str, float]:
     """Mean, median, variance (population) and 90th percentile of scores, by how often each came."""
     total = sum(counts.values())
     if not total:

@@ -79,14 +79,16 @@ def probe() -> int:
     settings = load_settings()
     judge, calls, kept, own = read_flags(settings)
     # Only now, or a typo in a flag would be told after the second that this takes.
-    from mlflow_tracking.command.experiment import check_judge
+    from mlflow_tracking.command.experiment import check_judge, wanted_judge
     from mlflow_tracking.defence.attacks import load_corpus
     from mlflow_tracking.rows.item import DataSet
     from mlflow_tracking.validation.passes import JudgePass, judge_and_keep
 
     corpus = load_corpus(own.attacks, own.per_attack)
     data = DataSet(own.attacks, corpus.sha256, "", ())
-    plan = check_judge(data, corpus.items, None, judge, calls, kept, settings, probes=True)
+    plan = check_judge(
+        data, corpus.items, None, wanted_judge(judge, ()), calls, kept, settings, probes=True
+    )
     for line in plan.judge.warnings:
         warn(f"note: {line}")
     asked = layers(plan.judge.settings.for_probes())

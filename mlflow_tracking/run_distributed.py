@@ -65,11 +65,12 @@ def judge_and_record() -> int:
             "pip install -r mlflow_tracking/requirements-distributed.txt"
         )
         return 2
-    wanted_judge(judge)  # a mistake in the prompt need not wait for Ray
+    # A mistake in the prompt need not wait for Ray.
+    words = wanted_judge(judge, None).prompt.columns
     files, encoding = find_files(cluster.data), check_encoding(cluster.encoding)
     with running_ray(cluster.ray_address, cluster.workers, cluster.object_store_mb):
         stop_on_sigterm()
-        checked = check_files(files, encoding, cluster.rows_per_block)
+        checked = check_files(files, encoding, cluster.rows_per_block, words)
         experiment = check_cluster_judge(checked, cluster, judge, calls, kept, settings)
         for line in experiment.judge.warnings:
             warn(f"note: {line}")

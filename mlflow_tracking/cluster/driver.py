@@ -5,6 +5,7 @@ mistake in the last file is told before the first row is judged; the second judg
 """
 
 import hashlib
+import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ class CheckedFiles:
     rows: dict[str, int] = field(default_factory=dict)
     sha256: str = ""
     longest: Item = Item("", "")
+    columns: dict[str, None] = field(default_factory=dict)  # of all rows
     longest_at: str = ""  # file and row
 
     @property
@@ -60,9 +62,14 @@ class CheckedFiles:
         return dict(wanted)
 
 
-def check_files(files: Sequence[str], encoding: str, rows_per_block: int) -> CheckedFiles:
-    """Read every row of the files; raises DataError for the first mistake in their order."""
-    source = RowFiles(dict.fromkeys(files), encoding, rows_per_block)
+def check_files(
+    files: Sequence[str], encoding: str, rows_per_block: int, shown: Sequence[str] = ()
+) -> CheckedFiles:
+    """Read every row of the files; raises DataError for the first mistake in their order.
+
+    `shown` are the further columns that the judge may be shown.
+    """
+    source = RowFiles(dict.fromkeys(files), encoding, rows_per_block, shown)
     found = ray.data.read_datasource(source).map(_describe)
     digests: dict[str, dict[int, str]] = {}
     names = {path.partition("://")[2] or path: path for path in files}
@@ -74,6 +81,7 @@ def check_files(files: Sequence[str], encoding: str, rows_per_block: int) -> Che
             errors.append(str(block["error"]))
             continue
         path = names[block["file"]]
+        checked.columns |= dict.fromkeys(json.loads(block["columns"]))
         checked.rows[path] += int(block["rows"])
         digests.setdefault(path, {})[int(block["first"])] = str(block["digest"])
         if (size := int(block["longest_bytes"])) > most:
@@ -110,6 +118,7 @@ def _describe(row: dict[str, Any]) -> dict[str, Any]:
         "longest_bytes": max(sizes),
         "longest_row": longest.number,
         "longest": pickle.dumps(longest.item),
+        "columns": json.dumps(list(dict.fromkeys(n for row in block.rows for n in row.columns))),
     }
 
 
@@ -127,7 +136,7 @@ def judge_files(
     """
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # bytes: a block of rows is handed on alone, and at once
-    source = RowFiles(wanted, encoding, rows_per_block, finished)
+    source = RowFiles(wanted, encoding, rows_per_block, job.settings.prompt.columns, finished)
     pool = ray.data.ActorPoolStrategy(size=workers, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE)
     judged = ray.data.read_datasource(source).map_batches(
         BlockJudge, fn_constructor_args=(job,), batch_size=1, compute=pool, num_cpus=1

@@ -7,7 +7,7 @@ of its own blocks never changes what is judged, written and kept together.
 """
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -26,12 +26,17 @@ class RowFiles(FileBasedDatasource):  # type: ignore[misc]  # Ray is untyped to 
         files: Mapping[str, int | None],
         encoding: str,
         rows_per_block: int,
+        shown: Sequence[str] = (),
         finished: frozenset[str] = frozenset(),
     ) -> None:
-        """`files`: how many rows of each are wanted, None for all; `finished` blocks are not."""
+        """`files`: how many rows of each are wanted, None for all; `finished` blocks are not.
+
+        `shown` are the further columns that the judge is shown.
+        """
         super().__init__(list(files))
         self._rows = {path.partition("://")[2] or path: limit for path, limit in files.items()}
         self._encoding, self._rows_per_block, self._finished = encoding, rows_per_block, finished
+        self._shown = tuple(shown)
 
     def _open_input_source(self, filesystem: Any, path: str, **open_args: Any) -> Any:
         if is_parquet(path):
@@ -43,9 +48,10 @@ class RowFiles(FileBasedDatasource):  # type: ignore[misc]  # Ray is untyped to 
         blocks = read_blocks(f, path, self._encoding, self._rows_per_block)
         try:
             for block in blocks:
+                rows = tuple(row.showing(self._shown) for row in block.rows[:left])
+                block = RowBlock(block.file, rows)
                 if left is not None:
-                    block = RowBlock(block.file, block.rows[:left])
-                    left -= len(block.rows)
+                    left -= len(rows)
                 if block.rows and block.name not in self._finished:
                     yield _as_row(pickle.dumps(block), "")
                 if left == 0:

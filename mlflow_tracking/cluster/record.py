@@ -6,6 +6,7 @@ Recorded by `python mlflow_tracking/run_distributed.py`, under run_experiment.py
 import hashlib
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from mlflow_tracking.cluster.driver import CheckedFiles, judge_files
 from mlflow_tracking.cluster.verdict_files import FILE, VerdictFolder
 from mlflow_tracking.cluster.worker import BlockJob
 from mlflow_tracking.command.console import print_summary, say, warn
-from mlflow_tracking.command.experiment import Experiment, check_judge
+from mlflow_tracking.command.experiment import Experiment, check_judge, wanted_judge
 from mlflow_tracking.command.flags import CallFlags, ClusterFlags, JudgeFlags, RunFlags
 from mlflow_tracking.command.frame import judging, record_in_peace, same_command
 from mlflow_tracking.command.recorded_run import RecordedRun, tracking_of
@@ -46,7 +47,8 @@ def check_cluster_judge(
     """Check the judge, and that it can be asked about the longest row."""
     data = DataSet(Path(cluster.data), checked.sha256, "", ())
     items = [checked.longest]
-    found = check_judge(data, items, cluster.limit, judge, calls, run, settings)
+    wanted = wanted_judge(judge, tuple(checked.columns))
+    found = check_judge(data, items, cluster.limit, wanted, calls, run, settings)
 
     def placed(lines: tuple[str, ...]) -> tuple[str, ...]:
         # The preflight was shown the longest row alone and calls it row 1.
@@ -176,7 +178,7 @@ def _record(run: RecordedRun, cluster: ClusterFlags, results: VerdictFolder, row
     metrics, shown = run.cost(totals), sample.rows()
     remove_tables()
     log_results(pd.DataFrame([record for record, _ in shown]), metrics, None)
-    pairs = [(_as_row(record), verdict) for record, verdict in shown]
+    pairs = [(_as_row(record, judge.prompt.columns), verdict) for record, verdict in shown]
     summary, traces = summarise(totals.overall, metrics), run.experiment.run.traces
     publish(run.run_id, judge, pairs, summary, traces, warn, RESULTS_AT)
     print_summary(metrics)
@@ -184,9 +186,9 @@ def _record(run: RecordedRun, cluster: ClusterFlags, results: VerdictFolder, row
     run.count_missing(int(metrics["llm_judge/rows_failed"]), rows)
 
 
-def _as_row(record: dict[str, object]) -> Row:
+def _as_row(record: dict[str, object], shown: Sequence[str]) -> Row:
     """The row as the report and the traces show it."""
     reference = str(record.get(REFERENCE) or "").strip()
-    columns = {name: str(record[name]) for name in (QUESTION, ANSWER, FILE)}
+    columns = {name: str(record[name] or "") for name in (QUESTION, ANSWER, FILE, *shown)}
     item = Item(columns[QUESTION], columns[ANSWER], reference)
-    return Row(int(str(record["row"])), 0, item, columns)
+    return Row(int(str(record["row"])), 0, item, columns).showing(shown)

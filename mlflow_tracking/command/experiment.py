@@ -16,7 +16,7 @@ from mlflow_tracking.command.flags import CallFlags, JudgeFlags, RowFlags, RunFl
 from mlflow_tracking.judge.journal import Journal
 from mlflow_tracking.judge.judging import JudgeConnection
 from mlflow_tracking.judge.preflight import CheckedJudge, preflight
-from mlflow_tracking.judge.prompt import check_score_only, load_prompt
+from mlflow_tracking.judge.prompt import check_explain_below, check_score_only, load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import DataSet, Item
 from mlflow_tracking.rows.row_files import load_rows
@@ -103,14 +103,16 @@ def read_experiment(
 ) -> Experiment:
     """Read the rows and the prompt, and check the server; raises the mistake of what is wrong."""
     data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet)
-    return check_judge(data, data.items, rows.limit, judge, calls, run, settings)
+    wanted = wanted_judge(judge, data.columns)
+    data = data.asking(wanted.prompt.columns)
+    return check_judge(data, data.items, rows.limit, wanted, calls, run, settings)
 
 
 def check_judge(
     data: DataSet,
     items: Sequence[Item],
     limit: int | None,
-    judge: JudgeFlags,
+    wanted: JudgeSettings,
     calls: CallFlags,
     run: RunFlags,
     settings: Settings,
@@ -118,16 +120,20 @@ def check_judge(
 ) -> Experiment:
     """Check the judge, and that it can be asked about `items`, the rows of `data`."""
     calls = replace(calls, base_url=check_base_urls(calls.base_url))
-    wanted = wanted_judge(judge)
     checked = asyncio.run(preflight(calls.base_url, settings.api_key, wanted, items, probes))
     return Experiment(data, limit, checked, calls, settings.api_key, run, settings.tracking_uri)
 
 
-def wanted_judge(flags: JudgeFlags) -> JudgeSettings:
-    """The judge that the flags ask for, its prompt read; raises PromptError."""
-    prompt = load_prompt(flags.prompt)
+def wanted_judge(flags: JudgeFlags, columns: Sequence[str] | None) -> JudgeSettings:
+    """The judge that the flags ask for, its prompt read for rows of those columns, if known.
+
+    Raises PromptError.
+    """
+    prompt = load_prompt(flags.prompt, columns)
     if flags.score_only:
         check_score_only(prompt)
+    if flags.explain_below is not None:
+        check_explain_below(prompt, flags.explain_below)
     return JudgeSettings(
         model=flags.model,
         prompt=prompt,

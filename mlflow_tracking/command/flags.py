@@ -144,8 +144,7 @@ class JudgeFlags:
     explain_below: int | None = flag(
         "with --score-only: justify the scores below this one",
         None,
-        type=int,
-        choices=range(2, 6),
+        type=positive,
         metavar="SCORE",
     )
     on_too_long: Literal["fail", "truncate"] = flag(

@@ -25,7 +25,7 @@ from mlflow_tracking.command.frame import (
     resume_command,
     stop_on_sigterm,
 )
-from mlflow_tracking.custom_metrics import evaluate_stock, evaluate_with_llm_judge
+from mlflow_tracking.custom_metrics import evaluate_stock, judge_items
 from mlflow_tracking.judge.journal import Journal, JournalError
 from mlflow_tracking.judge.judging import JudgeConnection, OnVerdict, keeping, known_verdicts
 from mlflow_tracking.judge.verdict import Verdict
@@ -109,7 +109,8 @@ class RecordedRun:
 
     def judge_again(self, judge: JudgeConnection, places: Sequence[int]) -> list[Verdict | None]:
         """Have the rows at `places` judged by another prompt or judge; in the run's journal."""
-        return self._judge([self.experiment.data.items[place] for place in places], judge, None)
+        items = self.experiment.data.asking(judge.settings.prompt.columns).items
+        return self._judge([items[place] for place in places], judge, None)
 
     def _judge(
         self, items: Sequence[Item], judge: JudgeConnection, show: OnVerdict | None
@@ -122,13 +123,7 @@ class RecordedRun:
                 if show:
                     show(verdict, places)
 
-            evaluate_with_llm_judge(
-                [item.answer for item in items],
-                [item.question for item in items],
-                [item.reference for item in items],
-                judge=judge,
-                on_verdict=keeping(verdicts, tell),
-            )
+            judge_items(items, judge, keeping(verdicts, tell))
         return verdicts
 
     def judge_rows_with_stock(self) -> list[Verdict | None]:

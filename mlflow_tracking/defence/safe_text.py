@@ -10,6 +10,7 @@ replaced by look-alikes that no tokenizer has in a control token; the words stay
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 # What the families of chat models use, for servers that do not tell theirs. Full-width forms are
@@ -86,16 +87,17 @@ def _delimiter_line(line: str) -> re.Pattern[str]:
     return re.compile(rf"{_LINE_START}({re.escape(line)})", re.I)
 
 
-def delimiters_around(template: str) -> Delimiters:
-    """What a row would have to write to leave its place in `template`."""
+def delimiters_around(template: str, places: Sequence[str]) -> Delimiters:
+    """What a row would have to write to leave one of its `places` in `template`."""
+    place = re.compile("|".join(re.escape(f"{{{name}}}") for name in places))
     lines = [line.strip() for line in template.splitlines()]
     found: set[str] = set()
     for index, line in enumerate(lines):
-        if re.search(r"\{(?:question|answer(?:_[ab])?|reference)\}", line):
-            found.update(part.strip() for part in re.split(r"\{\w+\}", line))
+        if place.search(line):
+            found.update(part.strip() for part in place.split(line))
             before = [text for text in lines[:index] if text][-1:]
             after = [text for text in lines[index + 1 :] if text][:1]
-            found.update(text for text in before + after if "{" not in text)
+            found.update(text for text in before + after if not place.search(text))
     tags = {tag for text in found for tag in re.findall(r"</?[^<>/\s]+>", text)}
     plain = {text for text in found if len(text) >= 3} - tags
     return Delimiters(tuple(sorted(tags)), tuple(sorted(plain)))

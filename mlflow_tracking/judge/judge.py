@@ -4,6 +4,7 @@ Used by `python mlflow_tracking/run_experiment.py`; `evaluate_with_llm_judge` of
 is the way in.
 """
 
+import math
 import re
 import time
 from dataclasses import replace
@@ -14,6 +15,8 @@ from mlflow_tracking.judge.call import (
     claim_body,
     cost_of,
     explain_body,
+    given_by,
+    open_scores,
     read_claim,
     read_explanation,
     read_verdict,
@@ -21,8 +24,15 @@ from mlflow_tracking.judge.call import (
 )
 from mlflow_tracking.judge.prompt import Counts
 from mlflow_tracking.judge.settings import JudgeSettings
-from mlflow_tracking.judge.verdict import SUSPECT_POINTS, Status, Verdict, weigh
-from mlflow_tracking.rows.item import SCALE, Item
+from mlflow_tracking.judge.verdict import (
+    SUSPECT_SHARE,
+    Score,
+    Status,
+    Verdict,
+    checklist_score,
+    weigh,
+)
+from mlflow_tracking.rows.item import Item
 
 Messages = list[dict[str, str]]
 
@@ -54,9 +64,9 @@ class Judge:
 
     async def _judge(self, item: Item) -> Verdict:
         """The verdict as the judge gave it."""
-        if not item.question.strip() or not item.answer.strip():
-            missing = "question" if not item.question.strip() else "answer"
-            return Verdict(Status.EMPTY_INPUT, f"the row has no {missing}")
+        for name in self.settings.prompt.needs:
+            if not item.texts[name].strip():
+                return Verdict(Status.EMPTY_INPUT, f"the row has no {name}")
         try:
             fitted = await self._fit(item)
             if isinstance(fitted, Verdict):
@@ -96,7 +106,7 @@ class Judge:
             return verdict
         verdict = replace(verdict, claim_score=score, judged_answer=claim.answer)
         # No answer could be suspected above a high claim.
-        if counts != "claim" or score.finest < SCALE[-1] - SUSPECT_POINTS:
+        if counts != "claim" or score.finest < score.values[-1] - SUSPECT_SHARE * score.span:
             try:
                 beside = await self._score(whole)
             except CallFailed as failure:
@@ -108,23 +118,51 @@ class Judge:
     async def _call(self, item: Item) -> Verdict:
         """The verdict on one text, with a justification as far as it is asked for."""
         if not self.settings.score_only:
-            reply = await self.caller.chat(request_body(self.settings, self._messages(item)))
-            return read_verdict(reply, self.settings, item.answer)
+            return self._with_overall(await self._ask(self.settings, item, {}))
         return await self._justify(item, await self._score(item))
 
     async def _score(self, item: Item) -> Verdict:
-        """The scores of one text, in one token where the form allows it."""
+        """The scores of one text, each in one token where the form allows it."""
         asked = self.settings.for_probes()
-        reply = await self.caller.chat(request_body(asked, self._messages(item)))
-        return read_verdict(reply, asked, item.answer)
+        verdict, form = await self._ask(asked, item, {}), asked.prompt.format
+        while not verdict.failed and len(verdict.scores) < len(form.scales):
+            more = await self._ask(asked, item, given_by(verdict, asked))
+            scores = verdict.scores | more.scores if more.scores else {}
+            verdict = _sum_cost(replace(more, scores=scores), verdict, more)
+        return self._with_overall(verdict)
+
+    async def _ask(self, settings: JudgeSettings, item: Item, given: dict[str, float]) -> Verdict:
+        """What one reply says; where a score could have gone on, the judge is asked how."""
+        messages = self._messages(item)
+        reply = await self.caller.chat(request_body(settings, messages, given))
+        verdict = read_verdict(reply, settings, item.answer, given)
+        for one in open_scores(reply, settings, item.answer, given):
+            bodies = one.bodies(settings, messages)
+            try:
+                replies = {at: await self.caller.chat(body) for at, body in bodies.items()}
+            except CallFailed:  # the score stands, without probabilities
+                continue
+            known = replace(verdict.scores[one.label], probabilities=one.read(replies))
+            verdict = replace(verdict, scores=verdict.scores | {one.label: known})
+            verdict = _sum_cost(verdict, verdict, *map(cost_of, replies.values()))
+        return verdict
+
+    def _with_overall(self, verdict: Verdict) -> Verdict:
+        """With the mean of a checklist, which no reply writes."""
+        form = self.settings.prompt.format
+        if verdict.failed or not form.weights:
+            return verdict
+        overall: Score = checklist_score(verdict.scores, form.weights, form.scale)
+        return replace(verdict, scores=verdict.scores | {form.overall: overall})
 
     async def _justify(self, item: Item, verdict: Verdict) -> Verdict:
         """The verdict with a justification, if it has none and one is wanted."""
-        below = self.settings.explain_below if self.settings.score_only else SCALE[-1] + 1
+        below = self.settings.explain_below if self.settings.score_only else math.inf
         score = verdict.overall
         if below is None or score is None or score.value >= below or verdict.justification:
             return verdict
-        body = explain_body(self.settings, self._messages(item), score.value)
+        given = given_by(verdict, self.settings)
+        body = explain_body(self.settings, self._messages(item), given)
         try:
             more = await self.caller.chat(body)
         except CallFailed as failure:  # the score stands without it

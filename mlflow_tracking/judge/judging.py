@@ -110,10 +110,11 @@ async def judge_all(
 def _unjudged(items: Sequence[Item], judge: Judge, journal: Journal, tell: OnVerdict) -> _Waiting:
     """Each different item that is not settled, once, with the places where it stands.
 
-    Those of one question follow each other: the server has what they share in its cache then.
+    Those that share what the prompt shows first, such as a long passage, follow each other: the
+    server has it in its cache then.
     """
     places: dict[str, list[int]] = {}
-    for place in by_question(items):
+    for place in by_shared(items, judge.settings.prompt.places):
         places.setdefault(judge.settings.key(items[place]), []).append(place)
     for key, same in places.items():
         known = journal.settled(key)
@@ -123,12 +124,19 @@ def _unjudged(items: Sequence[Item], judge: Judge, journal: Journal, tell: OnVer
             tell(known, same)
 
 
-def by_question(items: Sequence[Item]) -> list[int]:
-    """The indices of the items, those of one question and reference together, at its first's."""
-    groups: dict[tuple[str, str], list[int]] = {}
+def by_shared(items: Sequence[Item], places: Sequence[str]) -> list[int]:
+    """The indices of the items, those that share the first of their texts together, at its first's.
+
+    `places` names the texts in the order of the prompt; within those that share the first one, the
+    same holds for the second, and so on.
+    """
+    first: dict[tuple[str, ...], int] = {}  # where each beginning stands first
+    order = []
     for place, item in enumerate(items):
-        groups.setdefault((item.question, item.reference), []).append(place)
-    return [place for places in groups.values() for place in places]
+        texts = tuple(item.texts[name] for name in places)
+        beginnings = (texts[:end] for end in range(1, len(texts) + 1))
+        order.append(tuple(first.setdefault(one, place) for one in beginnings))
+    return sorted(range(len(items)), key=order.__getitem__)
 
 
 async def _work(

@@ -80,7 +80,7 @@ async def preflight(
             "fits beside such a reply; give fewer"
         )
     line = f"longest row  {count} tokens and {wanted.reply_tokens} for the reply (row {longest})"
-    warnings = list(findings.warnings)
+    warnings = [*wanted.prompt.notes, *findings.warnings]
     if context and count + wanted.reply_tokens > context:
         warnings.append(
             f"row {longest} has {count} tokens and the reply {wanted.reply_tokens}, the judge's "
@@ -259,7 +259,7 @@ async def _longest_row(
     client: JudgeClient, settings: JudgeSettings, items: Sequence[Item]
 ) -> tuple[int, int]:
     """Number and prompt tokens of the row with the most bytes; 0 tokens for 'cannot count'."""
-    sizes = [len((item.question + item.answer + item.reference).encode()) for item in items]
+    sizes = [len("".join(item.texts.values()).encode()) for item in items]
     index = max(range(len(items)), key=sizes.__getitem__)
     try:
         messages = settings.messages(items[index])

@@ -3,17 +3,19 @@
     python mlflow_tracking/run_experiment.py --prompt mlflow_tracking/prompts/judge_prompt_en.txt
     python mlflow_tracking/run_experiment.py --prompt my_prompt.txt --check
 
-A prompt file is text with the placeholders {question}, {answer} and, if it likes, {reference}.
-What stands before its first line `---` is the system message, unless a row's text goes there.
-It declares the form of the reply, see reply_form.py. A line `Claim: [quotation of up to 8 words]`
-has the judge first quote what the answer claims, see ClaimForm. For a row without a reference, the
-paragraph with {reference} is left out, or only its line if the question or the answer stands in
-the same paragraph.
+A prompt file is text with places for the row: {question}, {answer}, {reference}, and the name of
+any other column, such as {context}. What stands before its first line `---` is the system message,
+unless a row's text goes there. It declares the form of the reply, see reply_form.py. A line
+`Claim: [quotation of up to 8 words]` has the judge first quote what the answer claims, see
+ClaimForm. Where a row has nothing for a place, its paragraph is left out, or only its line if
+another of the row's texts stands in the same paragraph.
 """
 
+import difflib
+import functools
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +25,13 @@ from llm_client.settings import ROOT
 from mlflow_tracking.defence.quotation import count_words, quotable
 from mlflow_tracking.defence.safe_text import TextSafety
 from mlflow_tracking.judge.reply_form import PromptError, ReplyForm, read_choice, read_form
-from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, Item
 
-# answer_a and answer_b are those of a prompt that compares two answers.
-_PLACEHOLDER = re.compile(r"\{(question|answer(?:_[ab])?|reference)\}")
+# Those of a file's columns that have names of their own, and two answers that are compared.
+_PLACES = ("question", "answer", "reference", "answer_a", "answer_b")
+_NAMED = {QUESTION: "question", ANSWER: "answer", REFERENCE: "reference"}
+_LONE_WORD = re.compile(r"\{([^\W\d]\w*)\}")
+_NEAR = 0.75  # difflib's ratio from which a name is taken for a misspelt one: contxt has 0.92
 
 Counts = Literal["claim", "answer", "mean", "smaller"]
 
@@ -115,11 +120,25 @@ class JudgePrompt:
     user: str
     format: ReplyForm
     claim: ClaimForm | None = None
+    columns: tuple[str, ...] = ()  # further columns of the rows that it shows, as they stand in it
+    notes: tuple[str, ...] = ()  # what the user should know of how the file was read
+
+    @functools.cached_property
+    def places(self) -> tuple[str, ...]:
+        """The names of the row's texts that it shows, as they first stand in it."""
+        found = _pattern((*_PLACES, *self.columns)).findall(f"{self.system}\n{self.user}")
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The places for which a row must have a text, or there is nothing to judge."""
+        optional = ("reference", *self.columns) if "answer" in self.text else ("reference",)
+        return tuple(name for name in self.places if name not in optional)
 
     @property
     def uses_reference(self) -> bool:
         """Whether the file has the placeholder {reference}."""
-        return "{reference}" in self.text
+        return "reference" in self.places
 
     def render(self, item: Item, safety: TextSafety) -> list[dict[str, str]]:
         """The chat messages for one row: filled in one pass, the row's text made harmless."""
@@ -130,17 +149,25 @@ class JudgePrompt:
         ]
 
 
-def load_prompt(path: Path) -> JudgePrompt:
-    """Read the prompt file at `path`; raises PromptError with what is missing."""
-    return _load(path, ("question", "answer"), read_form)
+def load_prompt(path: Path, columns: Sequence[str] | None = None) -> JudgePrompt:
+    """Read the prompt file at `path`; raises PromptError with what is missing.
+
+    `columns` are the names that the rows have; without them every `{word}` is taken for one.
+    """
+    return _load(path, ("question", "answer"), read_form, columns)
 
 
 def load_pairwise_prompt(path: Path) -> JudgePrompt:
     """Read a prompt file that compares two answers; raises PromptError with what is missing."""
-    return _load(path, ("question", "answer_a", "answer_b"), read_choice)
+    return _load(path, ("question", "answer_a", "answer_b"), read_choice, ())
 
 
-def _load(path: Path, needs: Sequence[str], read: Callable[[Path, str], ReplyForm]) -> JudgePrompt:
+def _load(
+    path: Path,
+    needs: Sequence[str],
+    read: Callable[[Path, str], ReplyForm],
+    columns: Sequence[str] | None,
+) -> JudgePrompt:
     """The prompt of a file with those placeholders, its form of the reply as `read` finds it."""
     try:
         text = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").strip() + "\n"
@@ -150,14 +177,52 @@ def _load(path: Path, needs: Sequence[str], read: Callable[[Path, str], ReplyFor
         raise PromptError(f"{path}: is not UTF-8; save it as UTF-8") from None
     except OSError as error:
         raise PromptError(f"{path}: cannot be read: {error.strerror}") from None
+    shown, notes = _columns_in(path, text, columns)
     for name in needs:
-        if f"{{{name}}}" not in text:
+        if f"{{{name}}}" not in text and not shown:
             raise PromptError(f"{path}: has no placeholder {{{name}}}; the row's {name} goes there")
     claim, said = _read_claim(path, text)
-    head, fence, tail = _split(said)
+    head, fence, tail = _split(said, shown)
     system, user = (head, tail) if fence else ("", said.strip())
     digest = hashlib.sha256((text + (claim.question if claim else "")).encode()).hexdigest()
-    return JudgePrompt(path, text, digest, system, user, read(path, said), claim)
+    form = read(path, said)
+    return JudgePrompt(path, text, digest, system, user, form, claim, shown, notes)
+
+
+def _columns_in(
+    path: Path, text: str, columns: Sequence[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The further columns that a file shows, and notes on words in braces that are none.
+
+    Raises PromptError for a name that is nearly a column's.
+    """
+    words = {word: None for word in _LONE_WORD.findall(text) if word not in _PLACES}
+    if columns is None:
+        return tuple(words), ()
+    notes = []
+    for word, line in _lines_of(text, words):
+        where = f"{path}:{line}: {{{word}}}"
+        if word in _NAMED:
+            raise PromptError(f"{where}: that column is called {{{_NAMED[word]}}} in a prompt")
+        if word in columns:
+            continue
+        known = [*_PLACES[:3], *(name for name in columns if name not in _NAMED)]
+        if near := difflib.get_close_matches(word, known, 1, _NEAR):
+            raise PromptError(f"{where} is no column of the rows; is it {{{near[0]}}}?")
+        notes.append(f"{where} is no column of the rows; the judge is shown it as it stands")
+    for name in columns:
+        if f"{{{name}}}" in text and not _LONE_WORD.fullmatch(f"{{{name}}}"):
+            raise PromptError(
+                f"{path}: {{{name}}}: a place is named by one word; write {{passage}} and give "
+                f"--columns 'passage={name}'"
+            )
+    return tuple(word for word in words if word in columns), tuple(notes)
+
+
+def _lines_of(text: str, words: Mapping[str, object]) -> Iterator[tuple[str, int]]:
+    """Each word with the line where it first stands in braces."""
+    for word in words:
+        yield word, text.count("\n", 0, text.index(f"{{{word}}}")) + 1
 
 
 def _read_claim(path: Path, text: str) -> tuple[ClaimForm | None, str]:
@@ -178,47 +243,66 @@ def _read_claim(path: Path, text: str) -> tuple[ClaimForm | None, str]:
 
 
 def check_score_only(prompt: JudgePrompt) -> None:
-    """Raises PromptError unless one token can give the prompt's score."""
+    """Raises PromptError unless one token can give each of the prompt's scores."""
     if not prompt.format.scores_first:
         labels = ", ".join(prompt.format.labels)
         raise PromptError(
-            f"{prompt.path}: --score-only needs a reply that begins with its only score, this one "
-            f"has {labels}; take another prompt, or leave --score-only out"
+            f"{prompt.path}: --score-only needs a reply that begins with its scores, this one has "
+            f"{labels}; take another prompt, or leave --score-only out"
         )
 
 
-def _split(text: str) -> tuple[str, bool, str]:
+def check_explain_below(prompt: JudgePrompt, score: int) -> None:
+    """Raises PromptError unless some scores of the prompt are below `score`, and some are not."""
+    scale = prompt.format.scale
+    if not scale.low < score <= scale.high:
+        raise PromptError(
+            f"{prompt.path}: --explain-below {score}: its scores are {scale.low} to {scale.high}; "
+            f"give a number from {scale.low + 1} to {scale.high}"
+        )
+
+
+def _split(text: str, columns: Sequence[str] = ()) -> tuple[str, bool, str]:
     """The file before and after its first line `---`."""
     match = re.search(r"^---[ \t]*$", text, re.M)
     if match is None:
         return "", False, text
     head, tail = text[: match.start()].strip(), text[match.end() :].strip()
     # A row's text never speaks as the system, and a chat needs a user.
-    if not head or not tail or _PLACEHOLDER.search(head):
+    if not head or not tail or _pattern((*_PLACES, *columns)).search(head):
         return "", False, text
     return head, True, tail
+
+
+@functools.cache
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Any of the names in braces; of no names nothing."""
+    return (
+        re.compile("(?!)")
+        if not names
+        else re.compile(rf"\{{({'|'.join(map(re.escape, names))})\}}")
+    )
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
     """The template with the row's texts in its placeholders, in one pass.
 
-    A placeholder without a text stays as it is; without a reference its paragraph is left out.
+    A placeholder without a text stays as it is; of a blank text the paragraph is left out.
     """
-    if not values["reference"].strip() and "{reference}" in template:
+    filled = {name: text for name, text in values.items() if text.strip()}
+    blank = _pattern(tuple(name for name in values if name not in filled))
+    if blank.search(template):
+        holds = _pattern(tuple(filled))
         paragraphs = re.split(r"(\n[ \t]*\n)", template)
-        kept = [_without_reference(p) if "{reference}" in p else p for p in paragraphs]
+        kept = [_without(blank, holds, p) if blank.search(p) else p for p in paragraphs]
         template = re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", "".join(kept)).strip()
-        values = {**values, "reference": ""}  # a blank one, where it stands among the others
-    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
+    texts = {name: filled.get(name, "") for name in values}  # a blank one stands among others
+    return _pattern(tuple(values)).sub(lambda match: texts[match[1]], template)
 
 
-def _without_reference(paragraph: str) -> str:
-    """What is left of a paragraph with {reference}: nothing, or what holds the row's other text."""
-    if not any(name in paragraph for name in ("{question}", "{answer}")):
+def _without(blank: re.Pattern[str], holds: re.Pattern[str], paragraph: str) -> str:
+    """What is left of a paragraph with a blank text: nothing, or what holds the row's others."""
+    if not holds.search(paragraph):
         return ""
     lines = paragraph.split("\n")
-    return "\n".join(
-        line
-        for line in lines
-        if "{reference}" not in line or "{question}" in line or "{answer}" in line
-    )
+    return "\n".join(line for line in lines if not blank.search(line) or holds.search(line))

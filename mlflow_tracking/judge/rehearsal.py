@@ -70,19 +70,21 @@ async def rehearse(client: JudgeClient, settings: JudgeSettings) -> tuple[JudgeS
 
     Raises PreflightError where that leaves nothing that a row could be judged by.
     """
-    messages = settings.messages(_EXAMPLE)
+    columns = settings.prompt.columns
+    example = replace(_EXAMPLE, more=tuple((name, "2 + 2 = 4") for name in columns))
+    messages = settings.messages(example)
 
     def asked(dialect: Dialect) -> dict[str, Any]:
         return request_body(replace(settings, dialect=dialect), messages)
 
     dialect, reply = await _ask(client, settings.dialect, asked)
     settings = replace(settings, dialect=dialect)
-    verdict = read_verdict(reply, settings, _EXAMPLE.answer)
+    verdict = read_verdict(reply, settings, example.answer)
     if settings.score_only and verdict.failed and dialect.goes_on:
         # It goes on with the reply as if none were begun: have it write the label, too.
         dialect, reply = await _ask(client, replace(dialect, goes_on=False), asked)
         settings = replace(settings, dialect=dialect)
-        verdict = read_verdict(reply, settings, _EXAMPLE.answer)
+        verdict = read_verdict(reply, settings, example.answer)
     known = not reply.declined and reply.finish_reason != _TOO_LONG
     if settings.score_only and verdict.failed and known:
         raise PreflightError(
@@ -95,18 +97,18 @@ async def rehearse(client: JudgeClient, settings: JudgeSettings) -> tuple[JudgeS
             f"{client.base_url}: --explain-below: this server neither goes on with a reply nor can "
             "be held to its score; leave it out"
         )
-    if question := settings.claim_question(_EXAMPLE):
+    if question := settings.claim_question(example):
         asking = settings
         dialect, _ = await _ask(
             client, dialect, lambda now: claim_body(replace(asking, dialect=now), question)
         )
     justified = settings.claim is not None and settings.for_probes() != settings
     if settings.explain_below or justified:
-        score = verdict.overall.value if verdict.overall else (settings.explain_below or 2) - 1
+        given = {name: scale.low for name, scale in settings.prompt.format.scales.items()}
         dialect, _ = await _ask(
             client,
             dialect,
-            lambda now: explain_body(replace(settings, dialect=now), messages, score),
+            lambda now: explain_body(replace(settings, dialect=now), messages, given),
         )
     return replace(settings, dialect=dialect), reply
 

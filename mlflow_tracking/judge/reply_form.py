@@ -3,76 +3,44 @@
     python mlflow_tracking/run_experiment.py --prompt mlflow_tracking/prompts/decision_prompt.txt
 
 A prompt file declares a line `Score: [1-5]` for each score and one line `Justification: [text]`,
-in its own order and its own words; `[one sentence on ...]` is held to one.
+in its own order and its own words; `[one sentence on ...]` is held to one. rows/scale.py has the
+other scales. The last score is the overall one.
 
 Or a decision in place of the scores: a line `[yes/no]`, in its own words, the good one first, and
 the justification after it. A small judge tells right from wrong better than a 2 from a 3: the
-probability of its first word ranks answers better than the five of a digit (docs/trust.md). The
-word right is a 5 and the word wrong a 1, so that the expected score is 1 + 4 P(right). It stands
-without a label: after one ('Correct: yes') the same judge agreed less with people.
+probability of its first word ranks answers better than the five of a digit (docs/trust.md). It
+stands without a label: after one ('Correct: yes') the same judge agreed less with people.
+
+Or a checklist: lines with a weight, `Faithful: [yes/no] (weight 2)`. The overall score is their
+weighted mean, which no reply writes.
 
 A prompt that compares two answers declares `Better: [1 or 2]`: a decision for the first of them.
 """
 
-import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llm_client.reply import TokenLogprobs
 from llm_client.settings import UserMistake
-from mlflow_tracking.rows.item import SCALE
+from mlflow_tracking.rows.scale import (
+    ONE_TO_FIVE,
+    Scale,
+    ScaleError,
+    choice,
+    level_scale,
+    read_scale,
+)
 
 DECISION = "decision"  # the label of a yes or no, which the reply does not write
+OVERALL = "overall"  # the label of a checklist's mean, which the reply does not write either
 
+_OR = r"[ \t]*(?:/|\||\bor\b|\bили\b)[ \t]*"
 _DECISION_LINE = re.compile(
-    r"^[ \t]*\[([^\W\d_]{1,20})[ \t]*(?:/|\||or|или)[ \t]*([^\W\d_]{1,20})\][ \t]*$", re.M
+    rf"^[ \t]*\[([^\W\d_]{{1,20}}(?:{_OR}[^\W\d_]{{1,20}})+)\][ \t]*$", re.M
 )
 _CHOICE_LINE = re.compile(r"^([^\n:\[\]{}]{1,60}): \[[^\]\n]*1[^\]\n]*2[^\]\n]*\]$", re.M)
-_LOWEST, _HIGHEST = SCALE[0], SCALE[-1]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The two words that the judge may begin its reply with."""
-
-    right: str
-    wrong: str
-
-    def word(self, score: int) -> str:
-        """The word that stands for the lowest or the highest score."""
-        return self.right if score == _HIGHEST else self.wrong
-
-    def score(self, written: str) -> int | None:
-        """The score of a word, or of a beginning that only one of the words has; None for others.
-
-        A word can be several tokens, of which one may be all that there is.
-        """
-        start = written.strip(" \t\n.,!*_`").casefold()
-        fits = [word.casefold().startswith(start) for word in (self.right, self.wrong)]
-        if not start or sum(fits) != 1:
-            return None
-        return _HIGHEST if fits[0] else _LOWEST
-
-    def probabilities(self, token: TokenLogprobs) -> tuple[float, ...] | None:
-        """Of 1..5, at the reply's first token; all of it lies on 1 and 5. None if nothing fits."""
-        if not token.alternatives:  # one word alone says nothing about the other's probability
-            return None
-        mass = dict.fromkeys(SCALE, 0.0)
-        for text, logprob in {token.text: token.logprob, **dict(token.alternatives)}.items():
-            score = self.score(text.decode(errors="ignore"))
-            if score is not None:
-                mass[score] += math.exp(logprob)
-        total = sum(mass.values())
-        return tuple(mass[score] / total for score in SCALE) if total > 0 else None
-
-
-def read_decision(text: str) -> Decision | None:
-    """The decision that a prompt file declares, if it declares one."""
-    match = _DECISION_LINE.search(text)
-    return Decision(match[1], match[2]) if match else None
 
 
 # Characters of a justification that the constraint allows. 400 characters are about 180 tokens of
@@ -80,10 +48,10 @@ def read_decision(text: str) -> Decision | None:
 JUSTIFICATION_CHARS = 400
 
 _DECLARATION = re.compile(
-    r"^[ \t]*([^\n:：\[\]{}]{1,60}?)[ \t]*[:：][*_ \t]*\[([^\]\n]+)\][*_ \t]*$", re.M
+    r"^[ \t]*([^\n:：\[\]{}]{1,60}?)[ \t]*[:：][*_ \t]*\[([^\]\n]+)\][*_ \t]*"
+    r"(?:\((?:weight|вес)[ \t]*[:=]?[ \t]*([^)\n]+)\)[*_ \t]*)?$",
+    re.M | re.I,
 )
-_ONE_TO_FIVE = re.compile(r"(?<!\d)1\s*(?:-|–|—|\.\.|до|to|bis|a|à)\s*5(?!\d)", re.I)
-_OTHER_RANGE = re.compile(r"\d+\s*(?:-|–|—|\.\.|до|to)\s*\d+", re.I)
 # '[1-2 sentences]' is how long a text may be, not a scale
 _LENGTH = re.compile(
     r"\d\s*(?:\w+\s+)?(?:sentence|word|line|предложени|слов|строк|фраз|satz|sätze)", re.I
@@ -112,10 +80,15 @@ class ReplyForm:
     """The reply's form: its labels in order, and which of them are scores."""
 
     labels: tuple[str, ...]
-    scores: tuple[str, ...]  # a subset of labels; the last one is the overall score
+    scales: Mapping[str, Scale]  # of the labels that are scores, in order
     justification: str
-    decision: Decision | None = None  # the only score is one of two words, and not a digit
     one_sentence: bool = False  # the justification is declared as one, and comes last
+    weights: Mapping[str, float] = field(default_factory=dict)  # of a checklist's labels
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The labels of all scores; the last one is the overall score."""
+        return (*self.scales, OVERALL) if self.weights else tuple(self.scales)
 
     @property
     def overall(self) -> str:
@@ -123,73 +96,93 @@ class ReplyForm:
         return self.scores[-1]
 
     @property
+    def scale(self) -> Scale:
+        """The scale of the overall score.
+
+        Of a checklist the one that its lines share, beside those of yes and no; otherwise 1-5.
+        """
+        if not self.weights:
+            return self.scales[self.overall]
+        finer = {str(scale): scale for scale in self.scales.values() if not scale.is_choice}
+        return finer.popitem()[1] if len(finer) == 1 else ONE_TO_FIVE
+
+    @property
+    def decision(self) -> Scale | None:
+        """The words of a decision, which stand without a label."""
+        return self.scales.get(DECISION)
+
+    @property
     def scores_first(self) -> bool:
-        """Whether a reply begins with its only score, so that one token can give it."""
-        return len(self.scores) == 1 and self.labels[0] == self.overall
+        """Whether a reply begins with all its scores, so that one token can give each."""
+        return self.labels[: len(self.scales)] == tuple(self.scales)
 
     @property
-    def score_prefix(self) -> str:
-        """A reply up to its first score; '' for a yes or no."""
-        return "" if self.labels[0] == DECISION else f"{self.labels[0]}: "
+    def score_tokens(self) -> int:
+        """Tokens of the longest score, as far as they tell which one it is."""
+        return max(scale.tokens for scale in self.scales.values())
 
-    def score_text(self, score: int) -> str:
-        """A score as a reply writes it: its digit, or the word that stands for it."""
-        return self.decision.word(score) if self.decision else str(score)
+    def begun(self, given: Mapping[str, float], then: str) -> str:
+        """A reply with the scores `given`, up to what stands behind the label `then`.
 
-    def score_value(self, written: str) -> int | None:
-        """The score that a reply writes so, None for all else."""
-        if self.decision:
-            return self.decision.score(written)
-        return int(written) if written in map(str, SCALE) else None
-
-    @property
-    def score_wanted(self) -> str:
-        """What must stand where the score is, in the words of a reason."""
-        if self.decision is None:
-            return f"not a whole number from 1 to 5 after '{self.overall}:'"
-        if self.score_prefix:
-            words = f"neither {self.decision.right} nor {self.decision.wrong}"
-            return f"{words} after '{self.overall}:'"
-        return f"not ({self.decision.right}|{self.decision.wrong})"
-
-    def explanation_prefix(self, score: int) -> str:
-        """A reply with its score, up to the justification (no space: words begin with it)."""
-        return f"{self.score_prefix}{self.score_text(score)}\n{self.justification}:"
+        Words begin with their space, digits do not.
+        """
+        lines = [
+            ("" if label == DECISION else f"{label}: ") + self.scales[label].word_of(value)
+            for label, value in given.items()
+        ]
+        if then and then != DECISION:
+            digits = then in self.scales and self.scales[then].is_numbers
+            lines.append(f"{then}: " if digits else f"{then}:")
+        return "\n".join(lines)
 
     def pieces(self) -> list["Piece"]:
         """A whole reply."""
-        if self.labels[0] == DECISION:
-            between = Piece(literal=f"\n{self.justification}: ")
-            return [self._score(DECISION), between, self._text()]
-        pieces: list[Piece] = []
-        for label in self.labels:
-            pieces.append(Piece(literal=("\n" if pieces else "") + f"{label}: "))
-            pieces.append(self._score(label) if label in self.scores else self._text())
-        return pieces
+        return self._pieces(self.labels)
 
-    def score_pieces(self, with_label: bool) -> list["Piece"]:
-        """The only score of a reply, behind its label or alone."""
-        label = [Piece(literal=self.score_prefix)] if with_label and self.score_prefix else []
-        return [*label, self._score(self.overall)]
+    def score_pieces(self, label: str = "") -> list["Piece"]:
+        """The score of `label` in a reply that is `begun`, or all scores behind their labels."""
+        if not label:
+            return self._pieces(tuple(self.scales))
+        scale = self.scales[label]
+        space = [Piece(literal=" ")] if label != DECISION and not scale.is_numbers else []
+        # A line's end tells 1 from 10; the reply's end is not what a judge expects there.
+        end = [Piece(literal="\n")] if scale.tokens > 1 else []
+        return [*space, self._value(label), *end]
 
-    def explanation_pieces(self, score: int, begun: bool) -> list["Piece"]:
-        """The justification of a score, to a reply that is `begun` or as a whole reply."""
+    def ending_pieces(self, label: str, beginning: str) -> list["Piece"]:
+        """What is left of a score that is begun, or the line's end behind it."""
+        words = [word for word in self.scales[label].words if word.startswith(beginning)]
+        return [Piece(choices=tuple(word.removeprefix(beginning) or "\n" for word in words))]
+
+    def explanation_pieces(self, given: Mapping[str, float], begun: bool) -> list["Piece"]:
+        """The justification of scores, to a reply that is `begun` or as a whole reply."""
         if begun:
-            return [Piece(literal=" "), self._text()]
-        given = Piece(name=self.overall, choices=(self.score_text(score),))
-        label = Piece(literal=f"\n{self.justification}: ")
-        return [Piece(literal=self.score_prefix), given, label, self._text()]
+            return [Piece(literal=" "), self._value(self.justification)]
+        return self._pieces((*given, self.justification), given)
 
     def regex(self) -> str:
         """The form as a regular expression."""
         return regex_of(self.pieces())
 
-    def _score(self, label: str) -> "Piece":
-        words = (self.decision.right, self.decision.wrong) if self.decision else map(str, SCALE)
-        return Piece(name=label, choices=tuple(words))
+    def _pieces(self, labels: Sequence[str], given: Mapping[str, float] = {}) -> list["Piece"]:
+        pieces: list[Piece] = []
+        for label in labels:
+            name = "" if label == DECISION else f"{label}: "
+            if literal := ("\n" if pieces else "") + name:
+                pieces.append(Piece(literal=literal))
+            if label in given:
+                word = self.scales[label].word_of(given[label])
+                pieces.append(Piece(name=label, choices=(word,)))
+            else:
+                pieces.append(self._value(label))
+        return pieces
 
-    def _text(self) -> "Piece":
-        return Piece(name=self.justification, one_sentence=self.one_sentence)
+    def _value(self, label: str) -> "Piece":
+        if label == self.justification:
+            return Piece(name=label, one_sentence=self.one_sentence)
+        scale = self.scales[label]
+        words = reversed(scale.words) if scale.is_choice else scale.words
+        return Piece(name=label, choices=tuple(words))
 
 
 @dataclass(frozen=True)
@@ -264,10 +257,9 @@ def json_schema_of(pieces: Sequence[Piece]) -> dict[str, Any]:
 
 
 def _choices(choices: Sequence[str], bar: str, written: Callable[[str], str]) -> str:
-    if tuple(choices) == tuple(map(str, SCALE)):
-        return f"[{choices[0]}-{choices[-1]}]"
     if all(len(choice) == 1 for choice in choices):
-        return f"[{''.join(choices)}]"
+        digits = len(choices) > 2 and all(choice.isdecimal() for choice in choices)
+        return f"[{choices[0]}-{choices[-1]}]" if digits else f"[{''.join(choices)}]"
     return f"({bar.join(map(written, choices))})"
 
 
@@ -278,44 +270,84 @@ def _quoted(text: str) -> str:
 
 def read_form(path: Path, text: str) -> ReplyForm:
     """The declared form of the reply; raises PromptError unless it has a score and a text."""
-    decision = read_decision(text)
-    kinds: dict[str, bool] = {}
-    short = False
+    scales: dict[str, Scale] = {}
+    weights: dict[str, float] = {}
+    labels: dict[str, bool] = {}  # each with whether it is a text of one sentence
     for match in _DECLARATION.finditer(text):
-        label, inside = match[1].strip(_DECORATION), match[2]
-        is_length = bool(_LENGTH.search(inside))
-        is_score = not is_length and bool(_ONE_TO_FIVE.search(inside))
-        if not is_score and not is_length and _OTHER_RANGE.search(inside):
+        label, inside, weight = match[1].strip(_DECORATION), match[2], match[3]
+        if label in labels:
+            continue
+        try:
+            scale = None if _LENGTH.search(inside) else read_scale(inside)
+            if weight is not None:
+                weights[label] = _weight(weight, scale)
+        except ScaleError as error:
             line = text.count("\n", 0, match.start()) + 1
-            raise PromptError(f"{path}:{line}: '{match[0].strip()}': the scale must be [1-5]")
-        if not is_score:
-            short = bool(_ONE_SENTENCE.match(inside))
-        kinds.setdefault(label, is_score)
-    scores = tuple(label for label, is_score in kinds.items() if is_score)
-    texts = [label for label, is_score in kinds.items() if not is_score]
-    if not scores and not decision:
+            raise PromptError(f"{path}:{line}: '{match[0].strip()}': {error}") from None
+        labels[label] = scale is None and bool(_ONE_SENTENCE.match(inside))
+        if scale:
+            scales[label] = scale
+    texts = [label for label in labels if label not in scales]
+    decision = _DECISION_LINE.search(text)
+    if not scales and not decision:
         raise PromptError(f"{path}: declares no score; add a line such as 'Score: [1-5]'")
     if len(texts) != 1:
         found = f"{len(texts)} texts ({', '.join(texts)})" if texts else "no justification"
         raise PromptError(f"{path}: declares {found}; one line 'Justification: [text]' is needed")
-    if decision is None:
-        last = next(reversed(kinds)) == texts[0]
-        return ReplyForm(tuple(kinds), scores, texts[0], one_sentence=short and last)
-    words = f"[{decision.right}/{decision.wrong}]"
-    if scores:
-        raise PromptError(f"{path}: declares {words} and {scores[0]}; a decision is the only score")
-    if text.index(f"{texts[0]}:") < text.index(f"[{decision.right}"):
-        raise PromptError(f"{path}: {words} is the reply's first line, before '{texts[0]}'")
-    return ReplyForm((DECISION, texts[0]), (DECISION,), texts[0], decision, short)
+    if decision:
+        return _decision_form(path, text, decision, scales, texts[0], labels[texts[0]])
+    if weights:
+        weights = {label: weights.get(label, 1.0) for label in scales}
+        if taken := next((label for label in scales if label.casefold() == OVERALL), ""):
+            raise PromptError(
+                f"{path}: '{taken}' is the name of the mean of lines with a weight; name that line "
+                "otherwise"
+            )
+    short = labels[texts[0]] and next(reversed(labels)) == texts[0]
+    return ReplyForm(tuple(labels), scales, texts[0], short, weights)
+
+
+def _weight(written: str, scale: Scale | None) -> float:
+    """A line's weight; raises ScaleError."""
+    try:
+        weight = float(written.strip().replace(",", "."))
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight < 1e6:
+        raise ScaleError(f"the weight is '{written.strip()}'; write a number above 0")
+    if scale is None:
+        raise ScaleError("only a score has a weight; write a scale such as [yes/no] or [1-5]")
+    return weight
+
+
+def _decision_form(
+    path: Path,
+    text: str,
+    decision: re.Match[str],
+    scales: Mapping[str, Scale],
+    justification: str,
+    short: bool,
+) -> ReplyForm:
+    words = decision[0].strip()
+    if scales:
+        score = next(iter(scales))
+        raise PromptError(f"{path}: declares {words} and {score}; a decision is the only score")
+    if text.index(f"{justification}:") < decision.start():
+        raise PromptError(f"{path}: {words} is the reply's first line, before '{justification}'")
+    try:
+        scale = level_scale(re.split(_OR, decision[1]))
+    except ScaleError as error:
+        raise PromptError(f"{path}: {words}: {error}") from None
+    return ReplyForm((DECISION, justification), {DECISION: scale}, justification, short)
 
 
 def read_choice(path: Path, text: str) -> ReplyForm:
     """The declared choice between two answers; raises PromptError unless there is one."""
-    choice = _CHOICE_LINE.search(text)
-    if choice is None:
+    found = _CHOICE_LINE.search(text)
+    if found is None:
         raise PromptError(f"{path}: declares no choice; add a line such as 'Better: [1 or 2]'")
-    label = choice[1].strip()
-    return ReplyForm((label,), (label,), "", Decision("1", "2"))
+    label = found[1].strip()
+    return ReplyForm((label,), {label: choice("1", "2")}, "")
 
 
 def _escape(text: str) -> str:

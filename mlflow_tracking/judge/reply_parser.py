@@ -3,26 +3,25 @@
 Tried on the table of replies in tests/judge/test_reply_parser.py.
 
 A verdict is every label of the prompt's format, each at the start of a line, in the format's order,
-each score a whole number from 1 to 5 alone on its line. Of several verdicts the last one counts,
+each score alone on its line, on its own scale. Of several verdicts the last one counts,
 but a quotation of the judged answer does not, and one that is broken off or out of order is no
 verdict: if the reply ends with such a one, which score was meant is not known.
 """
 
+import functools
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mlflow_tracking.judge.reply_form import ReplyForm
+from mlflow_tracking.judge.reply_form import DECISION, ReplyForm
+from mlflow_tracking.rows.scale import Scale
 
 # Markdown that unconstrained judges put around labels, a byte-order mark, a hard space; not '>',
 # which marks a quotation
 _DECORATION = r"[ \t\u00a0\ufeff*_#`]*"
-# '4', '4.', '**4**', '[4]', '4/5', '4 из 5', '4 out of 5'; nothing else may stand on the line
-_SCORE = re.compile(
-    r"^[*_`\[(\s]*([1-5])[*_`\])\s]*(?:(?:/|из|out of)\s*5)?[*_`\])\s]*[.,;]?[*_`\s]*$", re.I
-)
-_SCORE_CHARS = 40  # a longer line holds more than a score; on a long one _SCORE would take minutes
+_SCORE_CHARS = 40  # a longer line holds more than a score, and its pattern would take minutes
 _THOUGHTS = re.compile(r"</think(?:ing)?>", re.I)
 _THOUGHTS_OPEN = re.compile(r"^[ \t]*<think(?:ing)?>", re.I | re.M)
 CUT_CHARACTER = "�"
@@ -48,6 +47,14 @@ class _CutShort(UnparsableReply):
     def __init__(self, message: str, seen: dict[str, int]) -> None:
         super().__init__(message)
         self.seen = seen
+
+
+@functools.cache
+def _score_line(scale: Scale) -> re.Pattern[str]:
+    """A line with a score and nothing else: '4', '4.', '**4**', '[4]', '4/5', '4 out of 5'."""
+    words = "|".join(re.escape(word) for word in sorted(scale.words, key=len, reverse=True))
+    of = rf"(?:(?:/|из|out of)\s*{scale.high})?[*_`\])\s]*" if scale.is_numbers else ""
+    return re.compile(rf"^[*_`\[(\s]*({words})[*_`\])\s]*{of}[.,;]?[*_`\s]*$", re.I)
 
 
 def final_answer(reply: str) -> str:
@@ -106,7 +113,7 @@ def _choose(
     if before and not chosen.complete:
         raise UnparsableReply("the reply was cut in a verdict that contradicts the one before")
     # Its score stands in the answer, its words do not: quoted or meant, nobody can tell.
-    if all(_flat(f"{label}:{chosen.scores[label]}") in material for label in form.scores):
+    if all(_flat(f"{label}:{_word(chosen, label, form)}") in material for label in form.scales):
         raise UnparsableReply("the reply contradicts itself, with a score that the answer names")
     return chosen
 
@@ -129,7 +136,7 @@ def _runs(answer: str, form: ReplyForm) -> Iterator[list[_Field]]:
         field = _Field(_label(mark[1], form), answer[mark.end() : end], mark.end())
         if run and len(run) < len(form.labels) and field.label == form.labels[len(run)]:
             run.append(field)
-        elif field.label == form.labels[0] or field.label in form.scores:
+        elif field.label == form.labels[0] or field.label in form.scales:
             if run:
                 yield run
             run = [field]
@@ -156,17 +163,18 @@ def _read(fields: list[_Field], form: ReplyForm, offset: int, cut: bool) -> Pars
             justification = _plain(field.text)
             continue
         line, newline, _ = field.text.lstrip().partition("\n")
-        line = line.strip()
-        match = _SCORE.match(line) if len(line) <= _SCORE_CHARS else None
+        line, scale = line.strip(), form.scales[field.label]
+        match = _score_line(scale).match(line) if len(line) <= _SCORE_CHARS else None
+        value = scale.value_of(match[1]) if match else None
         if cut and not newline and field is fields[-1]:  # '1' may have been about to become '10'
-            seen = scores | ({field.label: int(match[1])} if match else {})
+            seen = scores | ({field.label: value} if value is not None else {})
             raise _CutShort(f"the reply was cut at '{field.label}'", seen)
-        if match is None:
-            raise UnparsableReply(f"'{field.label}' is not a whole number from 1 to 5")
-        scores[field.label] = int(match[1])
+        if match is None or value is None:
+            raise UnparsableReply(f"'{field.label}' is not {scale.wanted}")
+        scores[field.label] = value
         places[field.label] = offset + field.start + field.text.index(match[1])
     whole = len(fields) == len(form.labels) and fields[-1].label != form.justification
-    if cut and not whole and len(scores) == len(form.scores):
+    if cut and not whole and len(scores) == len(form.scales):
         return ParsedReply(scores, places, justification.rstrip(CUT_CHARACTER + " "), False)
     if len(fields) < len(form.labels):
         missing = f"'{form.labels[len(fields)]}' is missing"
@@ -193,7 +201,12 @@ def _is_quotation(verdict: ParsedReply, form: ReplyForm, material: str) -> bool:
 def _as_written(verdict: ParsedReply, form: ReplyForm) -> str:
     """The verdict in its form, flat, with the first line of its text."""
     text = verdict.justification.partition("\n")[0]
-    return _flat("".join(f"{label}{verdict.scores.get(label, text)}" for label in form.labels))
+    said = {label: _word(verdict, label, form) for label in verdict.scores}
+    return _flat("".join(f"{label}{said.get(label, text)}" for label in form.labels))
+
+
+def _word(verdict: ParsedReply, label: str, form: ReplyForm) -> str:
+    return form.scales[label].word_of(verdict.scores[label])
 
 
 def _flat(text: str) -> str:
@@ -214,11 +227,10 @@ def parse_decision_reply(reply: str, form: ReplyForm, cut: bool = False) -> Pars
     assert form.decision is not None, "a form with a decision"
     answer = final_answer(reply)
     line, _, rest = answer.lstrip().partition("\n")
-    score = form.decision.score(line)
-    word = form.decision.word(score) if score else ""
+    score = form.decision.value_of(line)
+    word = form.decision.word_of(score) if score else ""
     if not score or word.casefold() not in line.casefold():
-        words = f"'{form.decision.right}' or '{form.decision.wrong}'"
-        raise UnparsableReply(f"the first line is not {words}: {line[:80]!r}")
+        raise UnparsableReply(f"the first line is not {form.decision.wanted}: {line[:80]!r}")
     scores = {form.overall: score}
     places = {
         form.overall: len(reply) - len(answer.lstrip()) + line.casefold().index(word.casefold())
@@ -233,22 +245,38 @@ def parse_decision_reply(reply: str, form: ReplyForm, cut: bool = False) -> Pars
     return ParsedReply(scores, places, justification, complete=True)
 
 
-def read_score(reply: str, form: ReplyForm, with_label: bool) -> tuple[int, int]:
-    """The score and its place in a reply of nothing else, behind its label or without it.
-
-    Raises UnparsableReply.
-    """
-    written = reply.strip()
-    if with_label and form.score_prefix:
-        line = final_answer(reply).strip().partition("\n")[0]
-        label, _, written = line.partition(":" if ":" in line else "：")
-        if label.strip("*_#` ").casefold() != form.overall.casefold():
-            raise UnparsableReply(f"{form.score_wanted}: {reply[:40]!r}")
-        written = written.strip("*_` ")
-    value = form.score_value(written)
+def read_score(reply: str, form: ReplyForm, label: str) -> tuple[int, int]:
+    """The score of `label` and its place in a reply of nothing else; raises UnparsableReply."""
+    scale, written = form.scales[label], reply.strip()
+    value = scale.value_of(written)
     if value is None:
-        raise UnparsableReply(f"{form.score_wanted}: {reply[:40]!r}")
+        raise UnparsableReply(f"{_not_wanted(form, label)}: {reply[:40]!r}")
     return value, reply.rindex(written)
+
+
+def read_scores(reply: str, form: ReplyForm) -> dict[str, tuple[int, int]]:
+    """The scores and their places in a reply of a line for each; raises UnparsableReply."""
+    answer = final_answer(reply)
+    lines = [line for line in answer.split("\n") if line.strip()]
+    found: dict[str, tuple[int, int]] = {}
+    start = len(reply) - len(answer)
+    for label, line in itertools.zip_longest(form.scales, lines[: len(form.scales)], fillvalue=""):
+        name, _, written = line.partition(":" if ":" in line else "：")
+        if label == DECISION:
+            name, written = DECISION, line
+        written = written.strip("*_` \t\r")
+        value = form.scales[label].value_of(written)
+        if name.strip("*_#` \t").casefold() != label.casefold() or value is None:
+            raise UnparsableReply(f"{_not_wanted(form, label)}: {reply[:40]!r}")
+        start = reply.index(line, start)
+        found[label] = value, start + line.rindex(written)
+        start += len(line)
+    return found
+
+
+def _not_wanted(form: ReplyForm, label: str) -> str:
+    after = "" if label == DECISION else f" after '{label}:'"
+    return f"not {form.scales[label].wanted}{after}"
 
 
 def parse_json_reply(reply: str, form: ReplyForm) -> ParsedReply:
@@ -257,8 +285,8 @@ def parse_json_reply(reply: str, form: ReplyForm) -> ParsedReply:
     Raises UnparsableReply.
     """
     found = read_object(reply, form, form.labels)
-    scores = {label: found[label][0] for label in form.scores}
-    places = {label: found[label][1] for label in form.scores}
+    scores = {label: found[label][0] for label in form.scales}
+    places = {label: found[label][1] for label in form.scales}
     text = str(json.loads(final_answer(reply))[form.justification]).strip()
     if not text:
         raise UnparsableReply(f"'{form.justification}' is empty")
@@ -278,10 +306,10 @@ def read_object(reply: str, form: ReplyForm, labels: Sequence[str]) -> dict[str,
     if not isinstance(content, dict) or set(content) != set(labels):
         raise UnparsableReply(f"not an object with {' and '.join(labels)}: {_brief(answer)}")
     found, start = {}, 0
-    for label in form.scores:
-        value = form.score_value(str(content[label]))
+    for label, scale in form.scales.items():
+        value = scale.value_of(str(content[label]))
         if value is None or isinstance(content[label], bool):
-            raise UnparsableReply(f"'{label}' is {content[label]!r}, {form.score_wanted}")
+            raise UnparsableReply(f"'{label}' is {content[label]!r}, {_not_wanted(form, label)}")
         # The label may be written with escapes.
         written = re.search(rf':\s*"?(?={re.escape(str(content[label]))})', answer[start:])
         assert written is not None, "what was read from it stands there"

@@ -5,6 +5,7 @@ Set by the flags of `python mlflow_tracking/run_experiment.py`.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -49,10 +50,11 @@ class JudgeSettings:
     @property
     def reply_tokens(self) -> int:
         """Tokens of a reply at most."""
-        return 1 if self.score_only and self.explain_below is None else self.max_tokens
+        alone = self.score_only and self.explain_below is None
+        return self.prompt.format.score_tokens if alone else self.max_tokens
 
     def for_probes(self) -> "JudgeSettings":
-        """The judge as probes ask it: for one token where the prompt's form allows it.
+        """The judge as probes ask it: for one token a score where the prompt's form allows it.
 
         A probe compares scores and shows no justification. One token costs a fraction of the time
         a row. The digit may differ from the whole reply's, so its base is asked this way, too.
@@ -76,21 +78,19 @@ class JudgeSettings:
     def key(self, item: Item) -> str:
         """What a verdict on `item` is kept under: the row and everything that could change it."""
         texts = item.texts
-        if not self.prompt.uses_reference:
-            texts["reference"] = ""
-        parts = [*texts.values(), self.fingerprint]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        shown = {name: texts[name] for name in self.prompt.places}
+        return hashlib.sha256(json.dumps([shown, self.fingerprint]).encode()).hexdigest()[:32]
 
     @cached_property
     def _safety(self) -> TextSafety:
-        return self._safety_of(self.prompt.user)
+        return self._safety_of(self.prompt.user, self.prompt.places)
 
     @cached_property
     def _claim_safety(self) -> TextSafety:
-        return self._safety_of(self.claim.question if self.claim else "")
+        return self._safety_of(self.claim.question if self.claim else "", ("question", "answer"))
 
-    def _safety_of(self, template: str) -> TextSafety:
-        delimiters = delimiters_around(template) if self.guard_delimiters else None
+    def _safety_of(self, template: str, places: Sequence[str]) -> TextSafety:
+        delimiters = delimiters_around(template, places) if self.guard_delimiters else None
         return TextSafety(self.control_tokens, delimiters)
 
     @cached_property

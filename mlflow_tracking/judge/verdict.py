@@ -6,19 +6,20 @@ Shown by `python mlflow_tracking/run_experiment.py`, kept by its journal.
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from llm_client.reply import TokenLogprobs
 from mlflow_tracking.judge.prompt import Counts
-from mlflow_tracking.rows.item import SCALE
+from mlflow_tracking.rows.scale import ONE_TO_FIVE, Scale
 
 CUT_MARK = " […]"  # ends a justification that is not whole
-# Of 200 attacked answers 59 differ by more, of 20 honest wrong ones 3, of 52 right ones none
-# (judge_prompt.txt, docs/manipulation.md).
-SUSPECT_POINTS = 2.0
+# Of the scale: 2 points of 1-5. Of 200 attacked answers 59 differ by more, of 20 honest wrong ones
+# 3, of 52 right ones none (judge_prompt.txt, docs/manipulation.md).
+SUSPECT_SHARE = 0.5
+_FEW = 0.01  # of a score's probability may be unknown: a hundredth of the scale at most
 _SCORES_BESIDE = ("claim_score", "answer_score")
 
 
@@ -41,15 +42,17 @@ FAILURES = tuple(status for status in Status if status is not Status.OK)
 class Score:
     """One score of a verdict and what the judge's probabilities say of it."""
 
-    value: int  # 1-5
-    probabilities: tuple[float, ...] | None = None  # of 1..5, sum 1; None: the server gave none
+    value: float  # on its scale; a whole number unless it is the mean of several
+    probabilities: tuple[float, ...] | None = None  # of `values`, sum 1; None: the server gave none
+    values: tuple[int, ...] = ONE_TO_FIVE.values  # those of the scale
+    mean: float | None = None  # of a checklist: what the expected scores of its lines come to
 
     @property
     def expected(self) -> float | None:
-        """The mean of the 1-5 distribution, as in G-Eval (Liu et al., 2023, arXiv:2303.16634)."""
+        """The distribution's mean, as in G-Eval (Liu et al., 2023, arXiv:2303.16634)."""
         if self.probabilities is None:
-            return None
-        return sum(s * p for s, p in zip(SCALE, self.probabilities, strict=True))
+            return self.mean
+        return sum(s * p for s, p in zip(self.values, self.probabilities, strict=True))
 
     @property
     def finest(self) -> float:
@@ -58,10 +61,15 @@ class Score:
 
     @property
     def entropy(self) -> float | None:
-        """The distribution's entropy in bits: 0 (sure) to 2.32 (no idea)."""
+        """The distribution's entropy in bits: 0 (sure) to log2 of the scores (no idea)."""
         if self.probabilities is None:
             return None
         return -sum(p * math.log2(p) for p in self.probabilities if p > 0) + 0.0
+
+    @property
+    def span(self) -> int:
+        """Points between the scale's ends."""
+        return self.values[-1] - self.values[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,8 @@ class Verdict:
     @property
     def suspected_manipulation(self) -> bool:
         """Whether the answer sounds much better than what it claims."""
-        return (self.disagreement or 0.0) > SUSPECT_POINTS
+        span = self.claim_score.span if self.claim_score else 0
+        return (self.disagreement or 0.0) > SUSPECT_SHARE * span
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON types; `from_json` reads it back."""
@@ -171,30 +180,51 @@ def weigh(claim: Verdict, whole: Verdict, counts: Counts) -> Verdict:
 
 def mean_score(one: Score, other: Score) -> Score:
     """The score between two: of a middle that is no score, the one nearer to what both expect."""
-    if one.probabilities is None or other.probabilities is None:
-        return Score((one.value + other.value) // 2)
-    both = zip(one.probabilities, other.probabilities, strict=True)
-    probabilities = tuple((a + b) / 2 for a, b in both)
-    expected = Score(one.value, probabilities).finest
     middle = (one.value + other.value) / 2
-    given = [s for s, p in zip(SCALE, probabilities, strict=True) if p > 0]
-    value = min(given, key=lambda score: (abs(score - middle), abs(score - expected)))
-    return Score(value, probabilities)
+    if one.mean is not None or other.mean is not None:
+        return replace(one, value=middle, mean=(one.finest + other.finest) / 2)
+    if one.probabilities is None or other.probabilities is None:
+        return Score(max(v for v in one.values if v <= middle), values=one.values)
+    both = zip(one.probabilities, other.probabilities, strict=True)
+    between = replace(one, probabilities=tuple((a + b) / 2 for a, b in both))
+    value = min(one.values, key=lambda v: (abs(v - middle), abs(v - between.finest)))
+    return replace(between, value=value)
+
+
+def checklist_score(
+    scores: Mapping[str, Score], weights: Mapping[str, float], scale: Scale
+) -> Score:
+    """The weighted mean of a checklist's lines, each from 0 to 1 on its own scale, on `scale`."""
+    total = sum(weights.values())
+
+    def mean(of: Callable[[Score], float]) -> float:
+        shares = (
+            w * (of(scores[n]) - scores[n].values[0]) / scores[n].span for n, w in weights.items()
+        )
+        return round(scale.low + scale.span * sum(shares) / total, 6)
+
+    known = all(score.expected is not None for score in scores.values())
+    finest = mean(lambda score: score.finest) if known else None
+    return Score(mean(lambda score: score.value), values=scale.values, mean=finest)
 
 
 def _score_json(score: Score) -> dict[str, Any]:
-    return {"value": score.value, "probabilities": score.probabilities}
+    kept: dict[str, Any] = {"value": score.value, "probabilities": score.probabilities}
+    if score.values != ONE_TO_FIVE.values:
+        kept["values"] = score.values
+    return kept if score.mean is None else kept | {"mean": score.mean}
 
 
 def _read_score(data: dict[str, Any]) -> Score:
-    value, probabilities = data["value"], data["probabilities"]
-    if value not in SCALE or not isinstance(value, int):
+    value, probabilities, mean = data["value"], data["probabilities"], data.get("mean")
+    values = tuple(map(int, data.get("values", ONE_TO_FIVE.values)))
+    if isinstance(value, bool) or not values[0] <= value <= values[-1]:
         raise ValueError(f"{value!r} is not a score")
     if probabilities is None:
-        return Score(value)
-    if len(probabilities) != len(SCALE):
+        return Score(value, None, values, None if mean is None else float(mean))
+    if len(probabilities) != len(values):
         raise ValueError(f"{len(probabilities)} probabilities")
-    return Score(value, tuple(float(share) for share in probabilities))
+    return Score(value, tuple(float(share) for share in probabilities), values)
 
 
 def verdict_line(key: str, verdict: Verdict) -> str:
@@ -202,36 +232,89 @@ def verdict_line(key: str, verdict: Verdict) -> str:
     return json.dumps({"key": key, **verdict.to_json()}, ensure_ascii=False)
 
 
-def score_probabilities(
-    tokens: Sequence[TokenLogprobs], reply: str, place: int
-) -> tuple[float, ...] | None:
-    """Probabilities of 1..5 for the digit at index `place` of `reply`, renormalised to sum 1.
+@dataclass(frozen=True)
+class Distribution:
+    """What the tokens of a reply tell of a score: probabilities, and beginnings that are open.
 
-    As in G-Eval (arXiv:2303.16634).
+    '1' is open between 1 and 10 where the reply wrote another score, for a tokenizer that has each
+    digit by itself: how its probability is split nobody knows until the judge is asked.
+    """
 
-    The digit's token is found by its place in bytes: tokenizers differ in whether it is '5' or
-    ' 5'. None if the tokens do not spell the reply (then nothing is known, and nothing is guessed).
+    scale: Scale
+    mass: Mapping[int, float]  # by score
+    open: Mapping[str, float]  # by beginning
+
+    @property
+    def probabilities(self) -> tuple[float, ...] | None:
+        """Of the scale's values, renormalised to sum 1; None if too much is open, or nothing."""
+        known, unknown = sum(self.mass.values()), sum(self.open.values())
+        if known <= 0 or unknown > _FEW * (known + unknown):
+            return None
+        return tuple(self.mass[value] / known for value in self.scale.values)
+
+    def split(self, beginning: str, then: "Distribution") -> "Distribution":
+        """With what the judge says that goes on behind a beginning."""
+        total = sum(then.mass.values())
+        share = self.open[beginning] / total if total else 0.0
+        mass = {value: known + share * then.mass[value] for value, known in self.mass.items()}
+        return replace(self, mass=mass, open={k: v for k, v in self.open.items() if k != beginning})
+
+
+def score_distribution(
+    tokens: Sequence[TokenLogprobs], reply: str, place: int, scale: Scale, begun: str = ""
+) -> Distribution | None:
+    """The probabilities of the scores at index `place` of `reply`, as in G-Eval (arXiv:2303.16634).
+
+    The score's first token is found by its place in bytes: tokenizers differ in whether it is '5'
+    or ' 5'. `begun` is the score's beginning where the reply goes on behind it. None if the tokens
+    do not spell the reply (then nothing is known, and nothing is guessed).
     """
     found = token_at(tokens, reply, place)
-    return _distribution(*found) if found else None
+    if found is None:
+        return None
+    at, skip = found
+    mass, still_open = dict.fromkeys(scale.values, 0.0), dict[str, float]()
+    prefix, written, reach = tokens[at].text[:skip], begun.encode(), 1.0
+    for token in tokens[at:]:
+        goes_on = False
+        if not token.alternatives and not scale.is_numbers:
+            break  # one word alone says nothing about the other's probability
+        for text, logprob in {token.text: token.logprob, **dict(token.alternatives)}.items():
+            if not (text.startswith(prefix) or prefix.isspace()):
+                continue  # of another text, before the same place
+            said = written + text.removeprefix(prefix)
+            share, shown = reach * math.exp(logprob), said.decode(errors="ignore")
+            value = scale.value_begun(shown)
+            if value is not None:
+                mass[value] += share
+            elif scale.is_open(shown) or not shown:
+                if text == token.text:
+                    goes_on, following = True, (said, share)
+                else:
+                    still_open[shown] = still_open.get(shown, 0.0) + share
+        if not goes_on:
+            break
+        (written, reach), prefix = following, b""
+    else:
+        still_open[written.decode(errors="ignore")] = reach
+    return Distribution(scale, mass, still_open)
 
 
-def token_at(
-    tokens: Sequence[TokenLogprobs], reply: str, place: int
-) -> tuple[TokenLogprobs, int] | None:
-    """The token that holds the sign at `place`, and that sign's place in the token's bytes.
+def token_at(tokens: Sequence[TokenLogprobs], reply: str, place: int) -> tuple[int, int] | None:
+    """The index of the token that holds the sign at `place`, and that sign's place in its bytes.
 
     Spelled from the end: a judge that thinks may have drafted the same words before.
     """
     text = reply.rstrip("\ufffd").encode("utf-8", "replace")
     wanted, end = len(reply[:place].encode("utf-8", "replace")), len(text)
-    for token in reversed(tokens):
-        start = end - len(token.text)
-        if text.endswith(token.text, 0, end):
+    for index in reversed(range(len(tokens))):
+        token = tokens[index].text
+        start = end - len(token)
+        if text.endswith(token, 0, end):
             if start <= wanted < end:
-                return token, wanted - start
+                return index, wanted - start
             end = start
-        elif not _is_hidden(token.text):
+        elif not _is_hidden(token):
             return None
     return None
 
@@ -248,19 +331,3 @@ def _is_hidden(token: bytes) -> bool:
     except UnicodeDecodeError:
         return True
     return False
-
-
-def _distribution(token: TokenLogprobs, place: int) -> tuple[float, ...] | None:
-    """Sum the alternatives that put a digit of the scale at `place`, after the same bytes.
-
-    The digit is a whole number: '10' is no 1. Alternatives of other text count for nothing.
-    """
-    prefix = token.text[:place]
-    mass = dict.fromkeys(SCALE, 0.0)
-    for text, logprob in {token.text: token.logprob, **dict(token.alternatives)}.items():
-        digit = text[place : place + 1]
-        alone = digit.isdigit() and not text[place + 1 : place + 2].isdigit()
-        if text.startswith(prefix) and alone and int(digit) in mass:
-            mass[int(digit)] += math.exp(logprob)
-    total = sum(mass.values())
-    return tuple(mass[score] / total for score in SCALE) if total > 0 else None

@@ -60,7 +60,9 @@ def result_records(
     for row, outcome in zip(rows, outcomes, strict=True):
         rest = dict(row.columns)
         # What was judged and what came of it stand together, where the UI shows them at once.
-        order = {name: rest.pop(name) for name in (QUESTION, ANSWER)}
+        order = {QUESTION: row.item.question, ANSWER: row.item.answer}
+        for name in order:
+            rest.pop(name, None)
         names = ours | set(rest)
         named = {_free_name(name, names) if name in ours else name: rest[name] for name in rest}
         records.append({"row": row.number, **order, **outcome, **named})
@@ -113,7 +115,10 @@ def log_dataset(data: DataSet, as_input: str = "") -> Any:
     With a context `as_input` it is logged as such at once.
     """
     table = pd.DataFrame([dict(row.columns) for row in data.rows], dtype=object)
-    table[REFERENCE] = [row.item.reference for row in data.rows]
+    for name, place in ((QUESTION, "question"), (ANSWER, "answer"), (REFERENCE, "reference")):
+        table[name] = [row.item.texts[place] for row in data.rows]
+    for name, _ in data.rows[0].item.more:  # as the judge is shown them
+        table[name] = [row.item.texts[name] for row in data.rows]
     dataset = mlflow.data.from_pandas(
         table,
         source=str(data.path),

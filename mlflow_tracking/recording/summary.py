@@ -38,7 +38,7 @@ class Summary:
 
 
 def summarise(
-    scores: Mapping[int, int],
+    scores: Mapping[float, int],
     metrics: Mapping[str, float],
     decided: tuple[str, ...] = (),
 ) -> Summary:

@@ -19,8 +19,8 @@ class Totals:
 
     def __init__(self, prompt: JudgePrompt) -> None:
         self._prompt = prompt
-        self.overall: Counter[int] = Counter()  # how often each overall score was given
-        self._scores: dict[str, Counter[int]] = {name: Counter() for name in prompt.format.scores}
+        self.overall: Counter[float] = Counter()  # how often each overall score was given
+        self._scores: dict[str, Counter[float]] = {name: Counter() for name in prompt.format.scores}
         self._counts: Counter[str] = Counter()
         self._expected_sum, self._expected_count = 0.0, 0
         self._latencies: Counter[float] = Counter()  # seconds, of one call

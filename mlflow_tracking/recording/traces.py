@@ -32,7 +32,13 @@ from mlflow.tracing.constant import (
 )
 
 from mlflow_tracking.custom_metrics import metric_name
-from mlflow_tracking.judge.call import claim_body, explain_body, request_body
+from mlflow_tracking.judge.call import (
+    claim_body,
+    explain_body,
+    given_by,
+    request_body,
+    score_calls,
+)
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Score, Verdict
 from mlflow_tracking.recording.results import storable
@@ -177,9 +183,8 @@ class _RowTrace:
     def spans(self) -> list[Span]:
         """The row with its question, reference and answer, and the call with prompt and reply."""
         row, verdict = self.row, self.verdict
-        inputs = {"question": row.item.question}
-        if row.item.reference:
-            inputs["reference"] = row.item.reference
+        texts = row.item.texts
+        inputs = {name: text for name, text in texts.items() if text and name != "answer"}
         kind, root_id = SpanType.EVALUATOR, self._span_id()
         root = self._draft.span(root_id, self._draft.name, kind, inputs, row.item.answer)
         if not verdict.attempts:
@@ -199,25 +204,32 @@ class _RowTrace:
         verdict, judge, whole = self.verdict, self.judge, self.row.item
         judged = replace(whole, answer=verdict.judged_answer or whole.answer)
         question = None if verdict.answer_truncated else judge.claim_question(whole)
-        score, form, scored = verdict.overall, judge.prompt.format, judge.for_probes()
+        scored, given, form = judge.for_probes(), given_by(verdict, judge), judge.prompt.format
         if question and verdict.claim:
             yield "claim", claim_body(judge, question), verdict.claim
         if question and verdict.claim_score and scored.score_only:
-            justified = bool(verdict.justification)
             texts = [("claim", verdict.claim, verdict.claim_score)]
             texts += [("whole answer", whole.answer, one) for one in [verdict.answer_score] if one]
+            # Of several scores those of each text are not kept.
+            several = len(form.scales) > 1
+            asked = [] if several else [(n, t, {form.overall: s.value}) for n, t, s in texts]
+        elif judge.score_only and given:
+            asked = [("", judged.answer, given)]
         else:
-            justified = bool(judge.explain_below and score and score.value < judge.explain_below)
-            texts = [("", judged.answer, score)] if justified and score else []
-        for name, answer, one in texts:
-            request = request_body(scored, judge.messages(replace(whole, answer=answer)))
-            said = form.score_prefix + form.score_text(one.value)
-            yield f"judge {name}".strip(), request, said
-        if not texts:
             yield "judge", request_body(judge, judge.messages(judged)), verdict.raw_reply
-        elif justified and score:
-            body = explain_body(judge, judge.messages(judged), score.value)
+            return
+        for name, answer, scores in asked:
+            messages = judge.messages(replace(whole, answer=answer))
+            for label, request, said in score_calls(scored, messages, scores):
+                yield f"judge {name or label}".strip(), request, said
+        if verdict.justification or self._wanted_justification():
+            body = explain_body(judge, judge.messages(judged), given)
             yield "justification", body, verdict.raw_reply if verdict.justification else ""
+
+    def _wanted_justification(self) -> bool:
+        """Whether one was asked for, whatever came of it."""
+        below, score = self.judge.explain_below, self.verdict.overall
+        return bool(self.judge.score_only and below and score and score.value < below)
 
     def _reply(self, text: str) -> dict[str, Any]:
         if not text:

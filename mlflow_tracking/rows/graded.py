@@ -9,6 +9,7 @@ In a file of `grade_rows.py` rows without a grade are passed over: nobody has co
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -95,6 +96,11 @@ class GradedData:
     raters: tuple[str, ...] = ()  # the columns of several raters
     notes: tuple[str, ...] = ()  # what the user should know of how the file was read
 
+    def asking(self, names: Sequence[str]) -> "GradedData":
+        """The rows as they are judged by prompts that show these further columns."""
+        rows = tuple(replace(one, row=one.row.showing(names)) for one in self.rows)
+        return replace(self, rows=rows)
+
     @property
     def human(self) -> list[float]:
         """One human score (or label, 1 or 0) for each row."""
@@ -139,6 +145,11 @@ class GradedPairs:
     data: DataSet
     pairs: tuple[GradedPair, ...]
     notes: tuple[str, ...] = ()
+
+    def asking(self, names: Sequence[str]) -> "GradedPairs":
+        """The pairs as they are judged by prompts that show these further columns."""
+        pairs = tuple(replace(one, row=one.row.showing(names)) for one in self.pairs)
+        return replace(self, pairs=pairs)
 
 
 def load_graded(

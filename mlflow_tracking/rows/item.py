@@ -6,15 +6,15 @@
 Read by row_files.py for `python mlflow_tracking/run_experiment.py --data my.csv`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llm_client.settings import UserMistake
+from mlflow_tracking.rows.scale import ONE_TO_FIVE
 
 QUESTION, ANSWER, REFERENCE = "inputs", "predictions", "targets"  # the columns of a file
-
-SCALE = (1, 2, 3, 4, 5)  # what judges and people give
+SCALE = ONE_TO_FIVE.values
 
 
 class DataError(UserMistake):
@@ -28,11 +28,13 @@ class Item:
     question: str
     answer: str
     reference: str = ""
+    more: tuple[tuple[str, str], ...] = ()  # further columns that the prompt shows, by name
 
     @property
     def texts(self) -> dict[str, str]:
         """By the placeholders of a prompt file."""
-        return {"question": self.question, "answer": self.answer, "reference": self.reference}
+        named = {"question": self.question, "answer": self.answer, "reference": self.reference}
+        return named | dict(self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class PairItem(Item):
     def texts(self) -> dict[str, str]:
         """By the placeholders of a prompt file that compares two answers."""
         answers = {"answer_a": self.answer, "answer_b": self.second}
-        return {"question": self.question, **answers, "reference": self.reference}
+        named = {"question": self.question, **answers, "reference": self.reference}
+        return named | dict(self.more)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class Row:
     line: int  # of the file, where the row starts
     item: Item
     columns: Mapping[str, str]  # every column of the file
+
+    def showing(self, names: Sequence[str]) -> "Row":
+        """The row as it is judged by a prompt that shows further columns, '' for what it lacks."""
+        more = tuple((name, self.columns.get(name, "")) for name in names)
+        return replace(self, item=replace(self.item, more=more))
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,15 @@ class DataSet:
     def items(self) -> list[Item]:
         """The rows as the judge is asked about them."""
         return [row.item for row in self.rows]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(self.rows[0].columns) if self.rows else ()
+
+    def asking(self, names: Sequence[str]) -> "DataSet":
+        """The rows as they are judged by a prompt that shows these further columns."""
+        return replace(self, rows=tuple(row.showing(names) for row in self.rows))
 
 
 def row_of(number: int, line: int, columns: Mapping[str, str]) -> Row:

@@ -326,21 +326,21 @@ def plan_deciding(flags: DecideFlags, experiment: Experiment) -> Deciding:
     judge, rule = experiment.judge.settings, read_rule(flags.decide)
     check_rule(flags.decide, rule, judge)
     if not flags.second_opinion:
-        return Deciding(rule, _prompt_of(rule))
+        return Deciding(rule, _prompt_of(rule, experiment.data.columns))
     url = check_base_urls(flags.second_opinion)
     wanted = replace(judge, model="", model_root="")
     items, key = experiment.data.items, experiment.api_key
     second = asyncio.run(preflight(url, key, wanted, items))
     if second.settings.key(items[0]) == judge.key(items[0]):
         raise RuleError(f"--second-opinion {redacted(url)}: serves the first judge; name another")
-    return Deciding(rule, _prompt_of(rule), second, url)
+    return Deciding(rule, _prompt_of(rule, experiment.data.columns), second, url)
 
 
-def _prompt_of(rule: DecisionRule) -> JudgePrompt | None:
+def _prompt_of(rule: DecisionRule, columns: Sequence[str]) -> JudgePrompt | None:
     """The second prompt; None for a rule without one."""
     if not rule.second_prompt:
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "second_prompt.txt"
         path.write_text(rule.second_prompt, encoding="utf-8")
-        return load_prompt(path)
+        return load_prompt(path, columns)

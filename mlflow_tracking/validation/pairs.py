@@ -146,7 +146,7 @@ def single_answers(graded: GradedPairs) -> tuple[Item, ...]:
     """All answers a, then all answers b, to be scored singly."""
     sides = [[pair.answer_a for pair in graded.pairs], [pair.answer_b for pair in graded.pairs]]
     return tuple(
-        Item(pair.row.item.question, answer, pair.row.item.reference)
+        replace(pair.row.item, answer=answer)
         for answers in sides
         for pair, answer in zip(graded.pairs, answers, strict=True)
     )
@@ -159,8 +159,8 @@ def direct_passes(judge: JudgeSettings, graded: GradedPairs) -> list[JudgePass]:
     (Wang et al., 2023, arXiv:2305.17926), which is why both orders are asked.
     """
     items = [
-        PairItem(pair.row.item.question, pair.answer_a, pair.row.item.reference, pair.answer_b)
-        for pair in graded.pairs
+        PairItem(one.row.item.question, one.answer_a, one.row.item.reference, second=one.answer_b)
+        for one in graded.pairs
     ]
     return pairwise_passes(judge, items)
 

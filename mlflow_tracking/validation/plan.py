@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llm_client.settings import Settings
-from mlflow_tracking.command.experiment import Experiment, check_judge
+from mlflow_tracking.command.experiment import Experiment, check_judge, wanted_judge
 from mlflow_tracking.command.flags import (
     CallFlags,
     JudgeFlags,
@@ -76,7 +76,6 @@ def make_validation_plan(
     settings: Settings,
 ) -> ValidationPlan:
     """Read and check everything that can be; raises the mistake of what is wrong."""
-    second = _second_prompt(promise, judge_flags)
     graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet)
     if probes.pairwise and not isinstance(graded, GradedPairs):
         raise DataError(
@@ -90,9 +89,13 @@ def make_validation_plan(
             "same chance"
         )
     direct = load_pairwise_prompt(probes.pairwise_prompt) if probes.pairwise else None
+    columns = graded.data.columns
+    wanted = wanted_judge(judge_flags, columns)
+    second = _second_prompt(promise, judge_flags, columns)
+    graded = graded.asking((*wanted.prompt.columns, *(second.columns if second else ())))
     items = _items(graded)
     checked = check_judge(
-        graded.data, items, rows.limit, judge_flags, calls, run, settings, probes=not probes.quick
+        graded.data, items, rows.limit, wanted, calls, run, settings, probes=not probes.quick
     )
     judge = checked.judge.settings
     probed = () if probes.quick else _probed(graded, items, probes.probe_rows, judge.seed)
@@ -126,14 +129,16 @@ def make_validation_plan(
     return ValidationPlan(experiment, graded, probed, injection, tuple(passes), promise, second)
 
 
-def _second_prompt(promise: PromiseFlags, judge: JudgeFlags) -> JudgePrompt | None:
+def _second_prompt(
+    promise: PromiseFlags, judge: JudgeFlags, columns: Sequence[str]
+) -> JudgePrompt | None:
     """The rule's second prompt, read; raises where it cannot be used, or the rule not written."""
     if promise.max_wrong is None:
         return None
     check_output("--write-rule", promise.write_rule)
     if promise.second_prompt is None:
         return None
-    second = load_prompt(promise.second_prompt)
+    second = load_prompt(promise.second_prompt, columns)
     if judge.score_only:
         check_score_only(second)
     return second
