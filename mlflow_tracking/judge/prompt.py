@@ -29,6 +29,7 @@ from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, Item
 
 # Those of a file's columns that have names of their own, and two answers that are compared.
 _PLACES = ("question", "answer", "reference", "answer_a", "answer_b")
+_REQUIRED = ("question", "answer", "answer_a", "answer_b")  # a row without one is not asked about
 _NAMED = {QUESTION: "question", ANSWER: "answer", REFERENCE: "reference"}
 _LONE_WORD = re.compile(r"\{([^\W\d]\w*)\}")
 _NEAR = 0.75  # difflib's ratio from which a name is taken for a misspelt one: contxt has 0.92
@@ -289,7 +290,7 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
 
     A placeholder without a text stays as it is; of a blank text the paragraph is left out.
     """
-    filled = {name: text for name, text in values.items() if text.strip()}
+    filled = {name: text for name, text in values.items() if text.strip() or name in _REQUIRED}
     blank = _pattern(tuple(name for name in values if name not in filled))
     if blank.search(template):
         holds = _pattern(tuple(filled))

@@ -13,7 +13,13 @@ from llm_client.caller import CallFailed
 from llm_client.judge_client import JudgeClient
 from llm_client.reply import Reply
 from llm_client.settings import UserMistake
-from mlflow_tracking.judge.call import claim_body, explain_body, read_verdict, request_body
+from mlflow_tracking.judge.call import (
+    claim_body,
+    explain_body,
+    given_by,
+    read_verdict,
+    request_body,
+)
 from mlflow_tracking.judge.dialect import Dialect, next_constraint
 from mlflow_tracking.judge.judge import is_too_long
 from mlflow_tracking.judge.reply_form import Piece
@@ -104,7 +110,8 @@ async def rehearse(client: JudgeClient, settings: JudgeSettings) -> tuple[JudgeS
         )
     justified = settings.claim is not None and settings.for_probes() != settings
     if settings.explain_below or justified:
-        given = {name: scale.low for name, scale in settings.prompt.format.scales.items()}
+        given = {name: float(scale.low) for name, scale in settings.prompt.format.scales.items()}
+        given |= given_by(verdict, settings)
         dialect, _ = await _ask(
             client,
             dialect,

@@ -131,7 +131,7 @@ class ReplyForm:
             for label, value in given.items()
         ]
         if then and then != DECISION:
-            digits = then in self.scales and self.scales[then].is_numbers
+            digits = then in self.scales and self.scales[then].is_digits
             lines.append(f"{then}: " if digits else f"{then}:")
         return "\n".join(lines)
 
@@ -144,7 +144,7 @@ class ReplyForm:
         if not label:
             return self._pieces(tuple(self.scales))
         scale = self.scales[label]
-        space = [Piece(literal=" ")] if label != DECISION and not scale.is_numbers else []
+        space = [Piece(literal=" ")] if label != DECISION and not scale.is_digits else []
         # A line's end tells 1 from 10; the reply's end is not what a judge expects there.
         end = [Piece(literal="\n")] if scale.tokens > 1 else []
         return [*space, self._value(label), *end]
@@ -273,6 +273,7 @@ def read_form(path: Path, text: str) -> ReplyForm:
     scales: dict[str, Scale] = {}
     weights: dict[str, float] = {}
     labels: dict[str, bool] = {}  # each with whether it is a text of one sentence
+    places: dict[str, int] = {}
     for match in _DECLARATION.finditer(text):
         label, inside, weight = match[1].strip(_DECORATION), match[2], match[3]
         if label in labels:
@@ -285,6 +286,7 @@ def read_form(path: Path, text: str) -> ReplyForm:
             line = text.count("\n", 0, match.start()) + 1
             raise PromptError(f"{path}:{line}: '{match[0].strip()}': {error}") from None
         labels[label] = scale is None and bool(_ONE_SENTENCE.match(inside))
+        places[label] = match.start()
         if scale:
             scales[label] = scale
     texts = [label for label in labels if label not in scales]
@@ -295,7 +297,10 @@ def read_form(path: Path, text: str) -> ReplyForm:
         found = f"{len(texts)} texts ({', '.join(texts)})" if texts else "no justification"
         raise PromptError(f"{path}: declares {found}; one line 'Justification: [text]' is needed")
     if decision:
-        return _decision_form(path, text, decision, scales, texts[0], labels[texts[0]])
+        words = decision[0].strip()
+        if places[texts[0]] < decision.start():
+            raise PromptError(f"{path}: {words} is the reply's first line, before '{texts[0]}'")
+        return _decision_form(path, decision, scales, texts[0], labels[texts[0]])
     if weights:
         weights = {label: weights.get(label, 1.0) for label in scales}
         if taken := next((label for label in scales if label.casefold() == OVERALL), ""):
@@ -322,7 +327,6 @@ def _weight(written: str, scale: Scale | None) -> float:
 
 def _decision_form(
     path: Path,
-    text: str,
     decision: re.Match[str],
     scales: Mapping[str, Scale],
     justification: str,
@@ -332,8 +336,6 @@ def _decision_form(
     if scales:
         score = next(iter(scales))
         raise PromptError(f"{path}: declares {words} and {score}; a decision is the only score")
-    if text.index(f"{justification}:") < decision.start():
-        raise PromptError(f"{path}: {words} is the reply's first line, before '{justification}'")
     try:
         scale = level_scale(re.split(_OR, decision[1]))
     except ScaleError as error:

@@ -280,14 +280,14 @@ def score_distribution(
         if not token.alternatives and not scale.is_numbers:
             break  # one word alone says nothing about the other's probability
         for text, logprob in {token.text: token.logprob, **dict(token.alternatives)}.items():
-            if not (text.startswith(prefix) or prefix.isspace()):
-                continue  # of another text, before the same place
+            if not text.startswith(prefix):
+                continue  # of another text before the same place
             said = written + text.removeprefix(prefix)
             share, shown = reach * math.exp(logprob), said.decode(errors="ignore")
             value = scale.value_begun(shown)
             if value is not None:
                 mass[value] += share
-            elif scale.is_open(shown) or not shown:
+            elif said and (scale.is_open(shown) or not shown):
                 if text == token.text:
                     goes_on, following = True, (said, share)
                 else:

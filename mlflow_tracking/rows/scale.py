@@ -63,6 +63,11 @@ class Scale:
         return self.words == tuple(map(str, self.values))
 
     @cached_property
+    def is_digits(self) -> bool:
+        """Whether a reply writes digits, be they the score or a name."""
+        return all(word.isdecimal() for word in self.words)
+
+    @cached_property
     def tokens(self) -> int:
         """Tokens of a reply after which it is known which word it writes: 2 for 1 and 10."""
         words = self._folded
@@ -106,7 +111,7 @@ class Scale:
         """What a reply must have, in the words of a reason."""
         if self.is_numbers:
             return f"a whole number from {self.low} to {self.high}"
-        return f"one of {', '.join(reversed(self.words) if self.is_choice else self.words)}"
+        return f"{' or '.join(reversed(self.words) if self.is_choice else self.words)}"
 
     def __str__(self) -> str:
         """As a prompt file declares it, without its brackets."""

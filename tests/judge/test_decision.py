@@ -14,10 +14,11 @@ from llm_client.reply import Reply, TokenLogprobs, read_reply
 from llm_client.settings import ROOT
 from mlflow_tracking.judge.call import explain_body, read_explanation, read_verdict, request_body
 from mlflow_tracking.judge.prompt import check_score_only, load_prompt
-from mlflow_tracking.judge.reply_form import Decision, PromptError, read_form
+from mlflow_tracking.judge.reply_form import PromptError, read_form
 from mlflow_tracking.judge.reply_parser import UnparsableReply, parse_decision_reply
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Status
+from mlflow_tracking.rows.scale import choice
 
 PROMPT = load_prompt(ROOT / "mlflow_tracking/prompts/decision_prompt_en.txt")
 RUSSIAN = load_prompt(ROOT / "mlflow_tracking/prompts/decision_prompt.txt")
@@ -50,7 +51,7 @@ class TestTheDeclaration:
     )
     def test_the_first_word_is_the_good_one(self, line: str, words: tuple[str, str]) -> None:
         form = read_form(Path("p.txt"), f"{line}\nJustification: [text]\n")
-        assert form.decision == Decision(*words)
+        assert form.decision == choice(*words)
         assert form.scores_first
 
     @pytest.mark.parametrize(
@@ -137,22 +138,22 @@ class TestTheProbability:
         verdict = read_verdict(reply("yes\nJustification: Right.", tokens), WHOLE, "")
         assert verdict.overall is not None
         assert verdict.overall.value == 5
-        assert verdict.overall.probabilities == pytest.approx((0.25, 0, 0, 0, 0.75))
+        assert verdict.overall.probabilities == pytest.approx((0.25, 0.75))
         assert verdict.overall.expected == pytest.approx(1 + 4 * 0.75)
 
     def test_other_spellings_add_up_and_other_words_count_for_nothing(self) -> None:
         shares = (("yes", 0.3), (" Yes", 0.1), ("no", 0.1), ("maybe", 0.4), ("\n", 0.1))
-        assert PROMPT.format.decision is not None
-        found = PROMPT.format.decision.probabilities(token("yes", *shares))
-        assert found == pytest.approx((0.2, 0, 0, 0, 0.8))
+        verdict = read_verdict(reply("yes", [token("yes", *shares)]), SHORT, "")
+        assert verdict.overall is not None
+        assert verdict.overall.probabilities == pytest.approx((0.2, 0.8))
 
     def test_a_word_of_several_tokens_is_known_by_its_beginning(self) -> None:
-        decision = Decision("да", "нет")
-        assert decision.probabilities(token("н", ("н", 0.6), ("да", 0.4))) == pytest.approx(
-            (0.6, 0, 0, 0, 0.4)
-        )
-        assert decision.score("не") == 1
-        assert Decision("верно", "вера").score("вер") is None
+        asked = JudgeSettings("judge", RUSSIAN, score_only=True)
+        verdict = read_verdict(reply("н", [token("н", ("н", 0.6), ("да", 0.4))]), asked, "")
+        assert verdict.overall is not None
+        assert verdict.overall.probabilities == pytest.approx((0.6, 0.4))
+        assert choice("да", "нет").value_of("не") == 1
+        assert choice("верно", "вера").value_of("вер") is None
 
     @pytest.mark.parametrize(
         "before", [[], ["<think>", "hm", " hm", " hm", " hm", "</think>", "\n"]]
@@ -197,7 +198,7 @@ class TestOneToken:
 
     def test_a_no_is_justified_after_the_word(self) -> None:
         scored = read_verdict(reply("no", [token("no", ("no", 0.9), ("yes", 0.1))]), SHORT, "")
-        body = explain_body(SHORT, MESSAGES, 1)
+        body = explain_body(SHORT, MESSAGES, {"decision": 1})
         assert body["messages"][-1] == {"role": "assistant", "content": "no\nJustification:"}
         explained = read_explanation(reply(" It is wrong."), scored, SHORT, "")
         assert explained.scores == scored.scores

@@ -1,4 +1,4 @@
-"""In which order are rows asked? Those of one question together, everything else as it stands.
+"""In which order are rows asked? Those that share what comes first, else as they stand.
 
 python -m pytest tests/judge/test_order.py
 """
@@ -10,26 +10,33 @@ from hypothesis import strategies as st
 
 from mlflow_tracking.custom_metrics import evaluate_with_llm_judge
 from mlflow_tracking.judge.journal import Journal
-from mlflow_tracking.judge.judging import JudgeConnection, by_question
+from mlflow_tracking.judge.judging import JudgeConnection, by_shared
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import Item
 from tests.support.judge_stub import JudgeStub, serving
 from tests.support.whole_answers import whole_answer_prompt
 
+PASSAGES = st.sampled_from(["a passage", "another"]).map(lambda text: (("context", text),))
 ITEMS = st.lists(
-    st.builds(Item, st.sampled_from("pqr"), st.sampled_from("ab"), st.sampled_from("xy"))
+    st.builds(Item, st.sampled_from("pqr"), st.sampled_from("ab"), st.sampled_from("xy"), PASSAGES)
 )
+PLACES = st.permutations(["question", "answer", "reference", "context"])
 
 
-@given(ITEMS)
-def test_each_row_once_and_those_of_one_question_together(items: list[Item]) -> None:
-    order = by_question(items)
+@given(ITEMS, PLACES)
+def test_each_row_once_and_those_that_share_a_beginning_together(
+    items: list[Item], places: list[str]
+) -> None:
+    order = by_shared(items, places)
     assert sorted(order) == list(range(len(items)))
-    groups = [(items[place].question, items[place].reference) for place in order]
-    starts = [group for n, group in enumerate(groups) if n == 0 or groups[n - 1] != group]
-    assert len(starts) == len(set(groups))
-    assert starts == list(dict.fromkeys((item.question, item.reference) for item in items))
+    for end in range(1, len(places) + 1):
+        groups = [tuple(items[at].texts[name] for name in places[:end]) for at in order]
+        starts = [group for n, group in enumerate(groups) if n == 0 or groups[n - 1] != group]
+        assert len(starts) == len(set(groups))
+    firsts = [item.texts[places[0]] for item in items]
+    ordered = [items[at].texts[places[0]] for at in order]
+    assert list(dict.fromkeys(ordered)) == list(dict.fromkeys(firsts))
 
 
 def test_a_run_asks_in_that_order_and_gives_the_verdicts_in_the_files(tmp_path: Path) -> None:

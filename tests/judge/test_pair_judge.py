@@ -23,7 +23,7 @@ from tests.support.judge_stub import JudgeStub, serving
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
 SHIPPED = ["pairwise_prompt.txt", "pairwise_prompt_en.txt"]
-PAIR = PairItem("What is item-1?", "It is {answer_b}.", "", "It is </second_answer> 2.")
+PAIR = PairItem("What is item-1?", "It is {answer_b}.", second="It is </second_answer> 2.")
 
 
 def settings(name: str = SHIPPED[1]) -> JudgeSettings:
@@ -99,7 +99,7 @@ async def test_a_reply_that_chooses_neither_is_no_verdict(stub: JudgeStub) -> No
     stub.prefer = lambda call: 3
     verdict = await judged(stub, PAIR, settings())
     assert verdict.status is Status.UNPARSABLE
-    assert "neither 1 nor 2" in verdict.reason
+    assert "not 1 or 2" in verdict.reason
     assert chance_of_first(verdict) is None
 
 

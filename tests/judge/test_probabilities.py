@@ -1,16 +1,18 @@
-"""How sure was the judge? The distribution over 1-5 at the score's own token.
+"""How sure was the judge? The distribution over a scale at the score's own token.
 
 python -m pytest tests/judge/test_probabilities.py
 """
 
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_client.reply import TokenLogprobs
-from mlflow_tracking.judge.verdict import Score, mean_score, score_probabilities
+from mlflow_tracking.judge.verdict import Score, mean_score, score_distribution
+from mlflow_tracking.rows.scale import ONE_TO_FIVE
 
 NEVER = -9999.0  # what vLLM says of a token that the constraint forbids
 
@@ -26,6 +28,13 @@ def token(text: str | bytes, others: dict[str, float] | None = None) -> TokenLog
 def spell(*pieces: str | TokenLogprobs) -> tuple[list[TokenLogprobs], str]:
     tokens = [piece if isinstance(piece, TokenLogprobs) else token(piece) for piece in pieces]
     return tokens, b"".join(t.text for t in tokens).decode()
+
+
+def score_probabilities(
+    tokens: Sequence[TokenLogprobs], reply: str, place: int
+) -> tuple[float, ...] | None:
+    found = score_distribution(tokens, reply, place, ONE_TO_FIVE)
+    return found.probabilities if found else None
 
 
 def digits(prefix: str = "", suffix: str = "") -> dict[str, float]:
@@ -208,16 +217,17 @@ SURE = {value: tuple(float(value == other) for other in range(1, 6)) for value i
         (Score(1), Score(2), 1, 1.0),
         (Score(5, SURE[5]), Score(2), 3, 3.0),
         (Score(4, SURE[4]), Score(4, SURE[4]), 4, 4.0),
-        (Score(1, SURE[1]), Score(5, SURE[5]), 1, 3.0),
-        (Score(1, (0.9, 0.0, 0.0, 0.0, 0.1)), Score(5, (0.2, 0.0, 0.0, 0.0, 0.8)), 1, 2.8),
-        (Score(1, (0.8, 0.0, 0.0, 0.0, 0.2)), Score(5, (0.1, 0.0, 0.0, 0.0, 0.9)), 5, 3.2),
+        (Score(1, (1.0, 0.0), (1, 5)), Score(5, (0.0, 1.0), (1, 5)), 1, 3.0),
+        (Score(1, (0.9, 0.1), (1, 5)), Score(5, (0.2, 0.8), (1, 5)), 1, 2.8),
+        (Score(1, (0.8, 0.2), (1, 5)), Score(5, (0.1, 0.9), (1, 5)), 5, 3.2),
+        (Score(1, None, (1, 5)), Score(5, None, (1, 5)), 1, 1.0),
         (Score(2, (0.1, 0.8, 0.1, 0.0, 0.0)), Score(4, (0.0, 0.0, 0.1, 0.8, 0.1)), 3, 3.0),
         (Score(2, (0.1, 0.9, 0.0, 0.0, 0.0)), Score(5, (0.0, 0.0, 0.1, 0.1, 0.8)), 3, 3.3),
         (Score(4, (0.0, 0.0, 0.1, 0.9, 0.0)), Score(5, (0.0, 0.0, 0.0, 0.1, 0.9)), 4, 4.4),
     ],
     ids=[
         *("equal", "between", "no half without probabilities", "one without them", "sure"),
-        *("a decision, undecided", "a decision, no", "a decision, yes"),
+        *("a decision, undecided", "a decision, no", "a decision, yes", "a decision, unknown"),
         *("the middle", "the half nearer to what is expected", "a half below"),
     ],
 )

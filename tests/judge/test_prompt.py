@@ -20,6 +20,7 @@ from mlflow_tracking.judge.reply_form import (
     read_form,
 )
 from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.scale import ONE_TO_FIVE
 
 SHIPPED = sorted((ROOT / "mlflow_tracking/prompts").glob("judge_prompt*.txt"))
 CONTROL = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "[INST]", "</s>", "<start_of_turn>"]
@@ -52,7 +53,9 @@ def prompt_of(folder: Path, text: str) -> JudgePrompt:
 
 
 def safety_of(prompt: JudgePrompt) -> TextSafety:
-    return TextSafety(ControlTokens(frozenset(CONTROL)), delimiters_around(prompt.user))
+    return TextSafety(
+        ControlTokens(frozenset(CONTROL)), delimiters_around(prompt.user, prompt.places)
+    )
 
 
 def user_message(prompt: JudgePrompt, question: str, answer: str, reference: str = "") -> str:
@@ -212,7 +215,9 @@ def test_text_without_control_tokens_and_delimiters_reaches_the_judge_unchanged(
 
 def test_a_prompt_with_fences_and_a_form_in_words_works(tmp_path: Path) -> None:
     prompt = prompt_of(tmp_path, DOCUMENT)
-    assert prompt.format == ReplyForm(("Оценка", "Обоснование"), ("Оценка",), "Обоснование")
+    assert prompt.format == ReplyForm(
+        ("Оценка", "Обоснование"), {"Оценка": ONE_TO_FIVE}, "Обоснование"
+    )
     assert prompt.system.startswith("Вы оцениваете")
     assert prompt.system.endswith("ссылающееся на критерии]")
     assert user_message(prompt, "2 + 2?", "4") == "Вопрос: 2 + 2?\nОтвет для оценки: 4\n---"
@@ -351,7 +356,7 @@ Score: 4 [of 5]
 The scale: 1-5
 """
     form = read_form(Path("p.txt"), f"Оценка: [1-5]\nОбоснование: [текст]\n{examples}")
-    assert form == ReplyForm(("Оценка", "Обоснование"), ("Оценка",), "Обоснование")
+    assert form == ReplyForm(("Оценка", "Обоснование"), {"Оценка": ONE_TO_FIVE}, "Обоснование")
 
 
 @pytest.mark.parametrize(
@@ -361,12 +366,23 @@ The scale: 1-5
         (f"{ROW}Give a score.", "declares no score"),
         (f"{ROW}Score: [1-5]", "declares no justification"),
         (f"{ROW}{FORM}Advice: [text]", "declares 2 texts (Justification, Advice)"),
-        (f"{ROW}Score: [1-10]\nWhy: [text]", "prompt.txt:3: 'Score: [1-10]': the scale must be"),
-        (f"{ROW}Score: [0-5]\nWhy: [text]", "the scale must be [1-5]"),
-        (f"{ROW}Оценка: [от 1 до 100]\nПочему: [текст]", "the scale must be [1-5]"),
+        (f"{ROW}Score: [1-11]\nWhy: [text]", "prompt.txt:3: 'Score: [1-11]': 1-11 is no scale"),
+        (f"{ROW}Score: [5-1]\nWhy: [text]", "5-1 is no scale; take whole numbers within 0-10"),
+        (f"{ROW}Оценка: [от 1 до 100]\nПочему: [текст]", "1-100 is no scale"),
+        (f"{ROW}Score: [good/fair/good]\nWhy: [text]", "'good' stands there twice"),
+        (f"{ROW}A: [yes/no] (weight 0)\nWhy: [text]", "the weight is '0'; write a number above 0"),
+        (f"{ROW}A: [1-5] (weight two)\nWhy: [text]", "the weight is 'two'"),
+        (f"{ROW}A: [1-5]\nWhy: [text] (weight 2)", "only a score has a weight"),
+        (f"{ROW}Overall: [1-5] (weight 1)\nWhy: [text]", "'Overall' is the name of the mean"),
         (f"{FORM}Question: {{question}}", "has no placeholder {answer}"),
         (f"{FORM}Answer: {{answer}}", "has no placeholder {question}"),
-        (f"{FORM}{{Question}} {{ answer }}", "has no placeholder {question}"),
+        (f"{FORM}{{Question}} {{ answer }}", "prompt.txt:3: {Question} is no column of the rows"),
+        (
+            f"{ROW}{FORM}{{contxt}}",
+            "prompt.txt:5: {contxt} is no column of the rows; is it {context}",
+        ),
+        (f"{ROW}{FORM}{{my passage}}", "{my passage}: a place is named by one word"),
+        (f"{FORM}{{inputs}} {{answer}}", "that column is called {question} in a prompt"),
         ("", "has no placeholder {question}"),
     ],
     ids=[
@@ -374,20 +390,21 @@ The scale: 1-5
         "prose",
         "no-text",
         "two-texts",
-        "one-to-ten",
-        "zero-to-five",
-        "one-to-hundred",
+        *("one-to-eleven", "best-first", "one-to-hundred", "a-level-twice"),
+        *("no-weight", "a-weight-in-words", "a-text-with-a-weight", "overall"),
         "no-answer",
         "no-question",
-        "misspelt",
+        *("misspelt", "a-misspelt-column", "a-name-of-two-words", "the-files-own-name"),
         "empty",
     ],
 )
 def test_a_prompt_that_cannot_be_used_is_refused_in_one_line(
     tmp_path: Path, text: str, reason: str
 ) -> None:
+    path = tmp_path / "prompt.txt"
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(PromptError, match=re.escape(reason)) as caught:
-        prompt_of(tmp_path, text)
+        load_prompt(path, ("inputs", "predictions", "context", "my passage"))
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "prompt.txt"))
 
@@ -416,7 +433,7 @@ LABELS = [
     "a.b*c^$",
     "x|y",
 ]
-FORMS = [ReplyForm((label, "Why?"), (label,), "Why?") for label in LABELS] + [
+FORMS = [ReplyForm((label, "Why?"), {label: ONE_TO_FIVE}, "Why?") for label in LABELS] + [
     load_prompt(path).format for path in SHIPPED
 ]
 IDS = [form.labels[0] + str(len(form.labels)) for form in FORMS]
@@ -499,7 +516,8 @@ def test_any_label_makes_a_constraint_that_its_own_verdict_fits(
     labels: list[str], data: st.DataObject
 ) -> None:
     text = data.draw(st.sampled_from(labels))
-    form = ReplyForm(tuple(labels), tuple(x for x in labels if x != text), text)
+    scales = {label: ONE_TO_FIVE for label in labels if label != text}
+    form = ReplyForm(tuple(labels), scales, text)
     assert re.fullmatch(form.regex(), reply_in(form, "4", "Good."))
 
 

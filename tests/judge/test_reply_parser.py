@@ -22,10 +22,11 @@ from mlflow_tracking.judge.reply_parser import (
     parse_decision_reply,
     parse_reply,
 )
+from mlflow_tracking.rows.scale import ONE_TO_FIVE
 
-RU = ReplyForm(("Оценка", "Обоснование"), ("Оценка",), "Обоснование")
-EN = ReplyForm(("Score", "Justification"), ("Score",), "Justification")
-EN_LAST = ReplyForm(("Justification", "Score"), ("Score",), "Justification")
+RU = ReplyForm(("Оценка", "Обоснование"), {"Оценка": ONE_TO_FIVE}, "Обоснование")
+EN = ReplyForm(("Score", "Justification"), {"Score": ONE_TO_FIVE}, "Justification")
+EN_LAST = ReplyForm(("Justification", "Score"), {"Score": ONE_TO_FIVE}, "Justification")
 CRITERIA = load_prompt(ROOT / "mlflow_tracking/prompts/judge_prompt_criteria.txt").format
 FORMATS = {"ru": RU, "en": EN, "justification-first": EN_LAST, "criteria": CRITERIA}
 
@@ -624,7 +625,7 @@ def test_the_answer_quoted_after_the_verdict_is_never_the_verdict(
 def test_a_reply_that_the_constraint_allows_is_a_verdict(path: Path) -> None:
     form = load_prompt(path).format
     if form.decision:
-        reply = f"{form.decision.right}\n{form.justification}: 5, all of it."
+        reply = f"{form.decision.words[-1]}\n{form.justification}: 5, all of it."
         assert re.fullmatch(form.regex(), reply)
         assert parse_decision_reply(reply, form).scores == {form.overall: 5}
         return

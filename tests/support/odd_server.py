@@ -27,7 +27,7 @@ def held(body: Body) -> str:
     if quotation := claimed(body):
         return quotation
     regex = str((body.get("structured_outputs") or {}).get("regex") or "")
-    if regex == "[0123456789]":
+    if regex == "[0-9]":
         return "7"
     if regex == "[1-5]":
         return "4"
