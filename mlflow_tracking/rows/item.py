@@ -7,7 +7,7 @@ Read by row_files.py for `python mlflow_tracking/run_experiment.py --data my.csv
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llm_client.settings import UserMistake
@@ -28,11 +28,13 @@ class Item:
     question: str
     answer: str
     reference: str = ""
+    more: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)  # further columns
 
     @property
     def texts(self) -> dict[str, str]:
         """By the placeholders of a prompt file."""
-        return {"question": self.question, "answer": self.answer, "reference": self.reference}
+        known = {"question": self.question, "answer": self.answer, "reference": self.reference}
+        return known | dict(self.more)
 
 
 @dataclass(frozen=True, slots=True)
