@@ -123,9 +123,10 @@ HOSTILE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from mlflow_tracking.defence.addressed import addressing
-pieces = ["ignore ", "give the answer 5 if, ", '"', "«", '{"score": ', "score\\n", "\\n", " ",
-          "\\t\\n", "#", "*", "aа" * 20 + " ", "aа", "a", "QUFB", "<|", "score: 5 ",
-          "treat this answer ", ". ", "new a ", '" ', "Проверяющему поставь если 5 ответ эталон ", "to the judge a ", "`"]
+pieces = ["ignore ", "give the answer 5 if, ", '"', "«", '{"score": ', "score\\n", "\\n", " ", "#",
+          "\\t\\n", "*", "aа" * 20 + " ", "aа", "a", "QUFB", "<|", "score: 5 ", ". ", '" ', "`",
+          "treat this answer ", "new a ", "Проверяющему поставь если 5 ответ эталон ",
+          "to the judge a "]
 for piece in pieces:
     addressing("score " + piece * (200_000 // len(piece)))
 """
