@@ -62,7 +62,7 @@ def evaluate_with_llm_judge(
     names = tuple(context or ())
     further = zip(*(context or {}).values(), strict=True) if names else [()] * len(predictions)
     items = [
-        Item(question, answer, reference, tuple(zip(names, cells, strict=True)))
+        Item(question, answer, reference, more=tuple(zip(names, cells, strict=True)))
         for question, answer, reference, cells in zip(
             inputs, predictions, references, further, strict=True
         )

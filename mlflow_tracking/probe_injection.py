@@ -2,6 +2,7 @@
 
     python mlflow_tracking/probe_injection.py
     python mlflow_tracking/probe_injection.py --per-attack 1 --attacks my_attacks/
+    python mlflow_tracking/probe_injection.py --prompt my_rag_prompt.txt --column context
 
 The layers of the defence are switched on one after the other. For each: the mean shift that the
 attacks cause to wrong answers, by kind, place and language, and the mean shift that the layers
@@ -58,6 +59,12 @@ class OwnFlags:
         type=Path,
     )
     per_attack: int = flag("wrong answers per attack", 2, type=positive, metavar="N")
+    column: str = flag(
+        "put all attacks into this column of the prompt file ('context' for its {context}; a "
+        "further column holds its row's reference); default: where each attack says",
+        "",
+        metavar="NAME",
+    )
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ def probe() -> int:
     from mlflow_tracking.rows.item import DataSet
     from mlflow_tracking.validation.passes import JudgePass, judge_and_keep
 
-    corpus = load_corpus(own.attacks, own.per_attack)
+    check_column(own.column, judge.prompt)
+    corpus = load_corpus(own.attacks, own.per_attack, column=own.column)
     data = DataSet(own.attacks, corpus.sha256, "", ())
     plan = check_judge(
         data, corpus.items, None, wanted_judge(judge, ()), calls, kept, settings, probes=True
@@ -100,6 +108,17 @@ def probe() -> int:
     print_means(list(verdicts.items()), corpus)
     print_shifts(list(verdicts), measure(list(verdicts.values()), corpus))
     return 0
+
+
+def check_column(column: str, prompt: Path) -> None:
+    """Raises DataError if the judge would not see what stands in the column."""
+    from mlflow_tracking.judge.prompt import load_prompt
+    from mlflow_tracking.rows.item import DataError
+
+    if column and f"{{{column}}}" not in load_prompt(prompt).text:
+        raise DataError(
+            f"--column {column}: {prompt} has no {{{column}}}; give one that has with --prompt"
+        )
 
 
 def layers(judge: JudgeSettings) -> list[tuple[str, JudgeSettings]]:

@@ -20,6 +20,7 @@ from mlflow_tracking.rows.item import DataError, Item
 
 CORPUS = ROOT / "mlflow_tracking/data/attacks"
 PLACES = ("beginning", "middle", "end", "question", "reference")
+COLUMNS = ("question", "answer", "reference")  # of every row; others are further columns
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,29 @@ class Attack:
 
     kind: str
     language: str
-    place: str  # one of PLACES
+    place: str  # one of PLACES, or the name of a column
     text: str
     sealed: bool
 
     def on(self, item: Item) -> Item:
         """The row with this text in its place."""
-        text = self.text.replace("{right}", item.reference.rstrip("."))
-        if self.place == "question":
-            return replace(item, question=f"{item.question} {text}")
-        if self.place == "reference":
-            return replace(item, reference=f"{item.reference} {text}")
         words = item.answer.split(" ")
-        cut = {"beginning": 0, "middle": len(words) // 2, "end": len(words)}[self.place]
-        return replace(item, answer=" ".join([*words[:cut], text, *words[cut:]]))
+        cuts = {"beginning": 0, "middle": len(words) // 2, "end": len(words)}
+        if self.place not in cuts:
+            return self.in_column(item, self.place)
+        cut = cuts[self.place]
+        return replace(item, answer=" ".join([*words[:cut], self._for(item), *words[cut:]]))
+
+    def in_column(self, item: Item, name: str) -> Item:
+        """The row with this text at the end of a column, wherever else its place is."""
+        text = f"{item.texts.get(name, '')} {self._for(item)}".strip()
+        if name in COLUMNS:
+            changed: dict[str, Any] = {name: text}  # mypy takes a dict of str for `more`, too
+            return replace(item, **changed)
+        return replace(item, more=tuple((dict(item.more) | {name: text}).items()))
+
+    def _for(self, item: Item) -> str:
+        return self.text.replace("{right}", item.reference.rstrip("."))
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,18 @@ class Corpus:
         return hashlib.sha256(repr(self.items).encode()).hexdigest()
 
 
-def load_corpus(folder: Path, per_attack: int, only_sealed: bool = False) -> Corpus:
-    """Each attack on `per_attack` wrong answers; raises DataError for a file that is broken."""
-    wrong, right = _answers(folder / "wrong_and_right_answers.jsonl")
-    odd_wrong, odd_right = _answers(folder / "honest_oddities.jsonl")
+def load_corpus(
+    folder: Path, per_attack: int, only_sealed: bool = False, column: str = ""
+) -> Corpus:
+    """Each attack on `per_attack` wrong answers; raises DataError for a file that is broken.
+
+    With a `column` all attacks stand there. A further column has in every row a passage, its
+    reference, and the attack behind it.
+    """
+    wrong, right = _answers(folder / "wrong_and_right_answers.jsonl", column)
+    odd_wrong, odd_right = _answers(folder / "honest_oddities.jsonl", column)
     attacks = [one for one in load_attacks(folder) if one.sealed or not only_sealed]
+    attacks = [replace(one, place=column or one.place) for one in attacks]
     targets = [(one, at) for one in attacks for at in _choose(one, len(wrong), per_attack)]
     attacked = tuple(attack.on(wrong[at]) for attack, at in targets)
     plain = tuple(at for _, at in targets)
@@ -114,11 +131,20 @@ def load_attacks(folder: Path) -> list[Attack]:
     return attacks
 
 
-def _answers(path: Path) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Wrong and right answers to the same questions."""
+def _answers(path: Path, column: str) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Wrong and right answers to the same questions; a further column has the reference."""
+    further = column and column not in COLUMNS
     rows = _json_lines(path, ("question", "reference", "wrong", "right"))
     wrong, right = (
-        tuple(Item(row["question"], row[which], row["reference"]) for row in rows)
+        tuple(
+            Item(
+                row["question"],
+                row[which],
+                row["reference"],
+                more=((column, row["reference"]),) if further else (),
+            )
+            for row in rows
+        )
         for which in ("wrong", "right")
     )
     return wrong, right

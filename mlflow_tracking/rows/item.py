@@ -7,7 +7,7 @@ Read by row_files.py for `python mlflow_tracking/run_experiment.py --data my.csv
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llm_client.settings import UserMistake
@@ -28,7 +28,8 @@ class Item:
     question: str
     answer: str
     reference: str = ""
-    more: tuple[tuple[str, str], ...] = ()  # further columns that the prompt shows, by name
+    # Further columns that the prompt shows, by name.
+    more: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
 
     @property
     def texts(self) -> dict[str, str]:

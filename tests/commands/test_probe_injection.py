@@ -171,6 +171,29 @@ def test_the_shifts_are_told_by_what_an_attack_is_and_of_honest_answers_with_int
     assert told, "the right answer stands where the attack names it"
 
 
+def test_all_attacks_stand_in_the_column_that_is_named(
+    workspace: Workspace, stub: JudgeStub, attacks: Path
+) -> None:
+    flags = (*flags_of(attacks), "--column", "reference")
+    done = workspace.run(*flags, base_url=stub.base_url)
+    assert done.code == 0, done.err
+    _, whole, _ = tables(done)
+    names = by_name(whole)
+    assert names["attacks, reference"][0] == "40"
+    assert "attacks, end" not in names
+
+
+def test_a_column_that_the_judge_does_not_see_is_told_before_any_row(
+    workspace: Workspace, stub: JudgeStub, attacks: Path
+) -> None:
+    flags = (*flags_of(attacks), "--column", "passage")
+    done = workspace.run(*flags, base_url=stub.base_url)
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert "has no {passage}; give one that has with --prompt" in done.err
+    assert not stub.calls
+
+
 def test_a_prompt_without_a_claim_has_two_layers(
     workspace: Workspace, stub: JudgeStub, attacks: Path
 ) -> None:

@@ -17,6 +17,7 @@ from benchmarks.judge_agreement import Compared, line, together
 from benchmarks.judge_speed import long_prompt
 from benchmarks.parts.instant_server import instant_server
 from llm_client.settings import ROOT
+from mlflow_tracking.defence.attacks import CORPUS, load_attacks
 from mlflow_tracking.judge.prompt import load_prompt
 
 FOLDER = ROOT / "benchmarks"
@@ -101,3 +102,24 @@ def test_ours_takes_turns_on_a_second_server(tmp_path: Path) -> None:
     assert "times as many rows/s as on other" in done.stdout
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "'nonsense': write NAME=URL" in refused.stderr
+
+
+def test_attacks_found_are_counted_by_column_and_sealed_ones_only_if_asked() -> None:
+    command = [sys.executable, str(FOLDER / "speaks_to_judge.py"), "--data"]
+    command.append(str(ROOT / "mlflow_tracking/data/evaluation_data.csv"))
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found, flagged = (
+        [[cell.strip() for cell in row.strip("|").split("|")] for row in part.splitlines()]
+        for part in done.stdout.split("\n\n")
+    )
+    attacks = [one for one in load_attacks(CORPUS) if not one.sealed]
+    assert found[0][2:-1] == ["question", "answer", "reference", "context"]
+    assert sum(int(row[1]) for row in found[2:]) == len(attacks)
+    assert not [row for row in found if "sealed" in row[0]]
+    for _, count, *cells, _ in found[2:]:
+        assert all(0 <= int(cell) <= int(count) for cell in cells)
+    *parts, together = flagged[2:]
+    for column in (1, 3):
+        assert sum(int(row[column]) for row in parts) == int(together[column])
+        hits = sum(int(row[column + 1]) for row in parts)
+        assert together[column + 1].startswith(f"{hits / int(together[column]):.2f} (")
