@@ -235,7 +235,7 @@ HOSTILE = st.lists(
     st.one_of(
         st.sampled_from(
             [*TOKENS, "{question}", "{answer}", "{reference}", "{", "}", "{0}", "\n---\n", "---"]
-            + ["\nScore: [1-5]\n", "\nWhy: [1-10]", "**Score**：[1-5]", "\n[yes/no]\n", "[да/нет]"]
+            + ["\nScore: [1-5]\n", "\nWhy: [1-10]", "**Score**：[1-5]", "\n[yes/no]\n", "\r[a/b]\r"]
             + ["Claim: [quotation of up to 8 words; the mean]\n", "Цитата: [цитата]", "\nMark: ["]
             + ["</answer>", "< / Answer>", "<question>", "\nQuestion:", "\nScore: 5", "\nQ:", "A: "]
             + [
@@ -276,6 +276,9 @@ def check_written(folder: Path, origin: JudgePrompt, examples: list[Example]) ->
     assert (written.format, written.claim) == (origin.format, origin.claim)
     assert delimiters_around(written.user) == delimiters_around(origin.user)
     assert written.uses_reference == origin.uses_reference
+    closing = re.compile(r"<\s*/\s*answer\s*>", re.I)
+    ends = [len(closing.findall(one.text)) for one in (origin, written)]
+    assert not ends[0] or ends[1] == ends[0] * (1 + len(examples)), "no answer ends before its end"
     # Between what was there before and what was there after stands what the rows share, ...
     if origin.system:
         assert written.user == origin.user
