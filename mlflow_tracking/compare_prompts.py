@@ -2,10 +2,14 @@
 
     python mlflow_tracking/compare_prompts.py --data graded.csv my_prompt.txt other_prompt.txt
     python mlflow_tracking/compare_prompts.py --data graded.csv --score-only my_prompt.txt
+    python mlflow_tracking/compare_prompts.py --data graded.csv --examples graded.csv my_prompt.txt
 
 Every prompt judges the same graded rows. The table has Spearman's correlation with the human score
 (of 0/1 labels, too) with 95 % bootstrap intervals, and the difference to the first prompt on the
 same resamples. Choose by rows that you do not report on: the best of many is partly luck.
+
+With --examples the first prompt is compared to itself with graded rows as examples, which are then
+left out of the rows that are judged; --write-prompt is the file with them.
 
 Verdicts are kept in a journal: the same command again asks only for what is missing. Exit codes: 0
 every judgement was made, 1 some were not, 2 bad input or settings, told in one line.
@@ -34,18 +38,23 @@ from mlflow_tracking.command.flags import (
     RowFlags,
     RunFlags,
     flag,
+    positive,
     take,
 )
 from mlflow_tracking.command.frame import check_output, run_command
 
 if TYPE_CHECKING:
+    from mlflow_tracking.command.few_shot import Example
     from mlflow_tracking.judge.prompt import JudgePrompt
     from mlflow_tracking.judge.settings import JudgeSettings
     from mlflow_tracking.judge.verdict import Verdict
+    from mlflow_tracking.rows.graded import GradedData
     from mlflow_tracking.stats.estimate import Estimate
     from mlflow_tracking.validation.passes import Verdicts
 
 Scores = list[float | None]
+
+SHOTS, WITH_EXAMPLES = 4, "prompt_with_examples.txt"
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,22 @@ class OwnFlags:
         "one token a row where the prompt's form allows it, whole replies of the others", False
     )
     json: Path | None = flag("write the table there, too", None, type=Path, metavar="FILE")
+    examples: Path | None = flag(
+        "graded answers, some of which the first prompt is given as examples; --data may be the "
+        "same file",
+        None,
+        type=Path,
+        metavar="FILE",
+    )
+    shots: int | None = flag(
+        f"with --examples: how many (default: {SHOTS})", None, type=positive, metavar="N"
+    )
+    write_prompt: Path | None = flag(
+        f"with --examples: where the prompt with them goes (default: {WITH_EXAMPLES})",
+        None,
+        type=Path,
+        metavar="FILE",
+    )
 
 
 @dataclass(frozen=True)
@@ -82,28 +107,34 @@ def judge_and_compare() -> int:
     """Judge the graded rows with every prompt, and print the table."""
     settings = load_settings()
     rows, judge, calls, kept, own = read_flags(settings)
-    check_output("--json", own.json)
+    check_outputs(rows, own)
     # Only now, or a typo in a flag would be told after the second that this takes.
     from mlflow_tracking.command.experiment import check_judge, wanted_judge
+    from mlflow_tracking.command.few_shot import left_to_judge, pick_examples
     from mlflow_tracking.judge.prompt import load_prompt
-    from mlflow_tracking.rows.graded import GradedPairs, load_graded
-    from mlflow_tracking.rows.item import DataError
     from mlflow_tracking.validation.passes import JudgePass, judge_and_keep
 
-    graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet)
-    if isinstance(graded, GradedPairs):
-        raise DataError(f"{rows.data}: has pairs; compare_prompts.py needs graded answers")
-    wanted = wanted_judge(judge, graded.data.columns)
-    prompts = [load_prompt(path, graded.data.columns) for path in own.prompts]
-    shown = dict.fromkeys(name for prompt in prompts for name in prompt.columns)
-    items = tuple(row.row.showing(tuple(shown)).item for row in graded.rows)
+    graded = load_answers(rows.data, rows, rows.limit)
+    columns = graded.data.columns
+    prompts = [load_prompt(path, columns) for path in own.prompts]
+    graded = graded.asking(tuple(dict.fromkeys(n for prompt in prompts for n in prompt.columns)))
+    examples: list[Example] = []
+    if own.examples:
+        known = load_answers(own.examples, rows, None).asking(prompts[0].columns)
+        examples = pick_examples(known, prompts[0], own.shots or SHOTS)
+        graded = left_to_judge(graded, examples)
+    items = tuple(row.row.item for row in graded.rows)
+    wanted = wanted_judge(judge, columns)
     plan = check_judge(
         graded.data, items, rows.limit, wanted, calls, kept, settings, probes=own.score_only
     )
-    judges = [asked_with(prompt, plan.judge.settings, own.score_only) for prompt in prompts]
     for line in (*plan.judge.warnings, *graded.notes):
         warn(f"note: {line}")
-    names = map(str, own.prompts)
+    if examples:
+        written = write_examples(own, examples, plan.judge.settings)
+        prompts.insert(1, load_prompt(written, columns))
+    judges = [asked_with(prompt, plan.judge.settings, own.score_only) for prompt in prompts]
+    names = [str(prompt.path) for prompt in prompts]
     passes = [JudgePass(name, one, items) for name, one in zip(names, judges, strict=True)]
     verdicts = judge_and_keep("compare_prompts", plan, passes, "prompts", graded.data.sha256)
     if verdicts is None:
@@ -113,6 +144,43 @@ def judge_and_compare() -> int:
     if own.json:
         own.json.write_text(json.dumps([asdict(one) for one in compared], allow_nan=False))
     return 0 if all(one.scored == len(items) for one in compared) else 1
+
+
+def check_outputs(rows: RowFlags, own: OwnFlags) -> None:
+    """Raises DataError for a file that could not be written, or is one that is read."""
+    from mlflow_tracking.rows.item import DataError
+
+    check_output("--json", own.json)
+    if own.examples is None:
+        return
+    path = own.write_prompt or Path(WITH_EXAMPLES)
+    check_output("--write-prompt", path)
+    others = (*own.prompts, rows.data, own.examples, own.json)
+    if path.resolve() in {other.resolve() for other in others if other}:
+        raise DataError(f"--write-prompt {path}: is another file of this command; name a new one")
+
+
+def load_answers(path: Path, rows: RowFlags, limit: int | None) -> GradedData:
+    """Graded answers; raises DataError for pairs."""
+    from mlflow_tracking.rows.graded import GradedPairs, load_graded
+    from mlflow_tracking.rows.item import DataError
+
+    sheet = rows.sheet if path == rows.data else ""
+    graded = load_graded(path, rows.encoding, limit, sheet)
+    if isinstance(graded, GradedPairs):
+        raise DataError(f"{path}: has pairs; compare_prompts.py needs graded answers")
+    return graded
+
+
+def write_examples(own: OwnFlags, examples: Sequence[Example], judge: JudgeSettings) -> Path:
+    """The file of the first prompt with the examples."""
+    from mlflow_tracking.command.few_shot import write_with_examples
+
+    path = own.write_prompt or Path(WITH_EXAMPLES)
+    write_with_examples(path, judge.prompt, examples, judge.control_tokens)
+    lines = ", ".join(f"{one.row.row.line}" for one in examples)
+    warn(f"note: {path} has {len(examples)} examples, of {own.examples}, lines {lines}")
+    return path
 
 
 def asked_with(prompt: JudgePrompt, judge: JudgeSettings, score_only: bool) -> JudgeSettings:
@@ -188,6 +256,8 @@ def read_flags(settings: Settings) -> tuple[RowFlags, JudgeFlags, CallFlags, Run
     others = ("experiment_name", "run_name", "resume", *SHOWING)
     parser.add_group(RunFlags, without=others)
     given = parser.parse_args()
+    if (given.shots or given.write_prompt) and not given.examples:
+        parser.error("--shots and --write-prompt are for --examples, the file to take them from")
     judge = replace(take(JudgeFlags, given), prompt=given.prompts[0], score_only=False)
     rows, calls, run = take(RowFlags, given), take(CallFlags, given), take(RunFlags, given)
     return rows, judge, calls, run, take(OwnFlags, given)

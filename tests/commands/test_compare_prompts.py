@@ -4,6 +4,7 @@ python -m pytest tests/commands/test_compare_prompts.py
 """
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.support.experiment_process import (
     numbered_rows,
     write_csv,
 )
+from tests.support.graded_csv import pairs_csv
 from tests.support.judge_stub import JudgeStub, count_tokens, serving, true_score
 from tests.support.whole_answers import whole_answer_prompt
 
@@ -28,6 +30,7 @@ PROMPTS = ROOT / "mlflow_tracking/prompts"
 SCRIPT = ROOT / "mlflow_tracking/compare_prompts.py"
 ROWS = 20
 _FIRST = str(PROMPTS / "judge_prompt.txt")
+_SHOWN = (_FIRST, "--data", "GRADED", "--examples", "GRADED")
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +157,54 @@ def test_what_was_not_judged_ends_in_1_and_is_counted(
     assert json.loads(table.read_text())[0]["scored"] == ROWS - 1
 
 
+def test_a_prompt_with_examples_is_compared_to_itself_on_rows_that_it_does_not_show(
+    stub: JudgeStub, tmp_path: Path, graded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.forget()
+    table, new = tmp_path / "table.json", tmp_path / "new.txt"
+    prompts = [str(whole_answer_prompt()), str(PROMPTS / "variants/short_scale_en.txt")]
+    flags = ["--data", str(graded), "--examples", str(graded), "--shots", "4", "--score-only"]
+    flags += ["--json", str(table), "--write-prompt", str(new)]
+    assert compare(tmp_path, stub.base_url, *prompts, *flags) == 0
+    names = [one["name"] for one in json.loads(table.read_text())]
+    assert names == ["judge_prompt.txt", "new.txt", "short_scale_en.txt"]
+    assert {one["scored"] for one in json.loads(table.read_text())} == {ROWS - 4}
+    shown = set(re.findall(r"What is (item-\d+)", new.read_text(encoding="utf-8")))
+    judged = {call.row for call in stub.calls if call.row.startswith("item-")}
+    assert len(shown) == 4
+    assert shown | judged == {f"item-{n}" for n in range(ROWS)}
+    assert not shown & judged
+    # The examples are in what all rows share, which the server computes once.
+    system = load_prompt(new).system
+    asked = [call.body["messages"][0]["content"] for call in stub.calls if call.row in judged]
+    assert asked.count(system) == ROWS - 4
+    told = capsys.readouterr()
+    assert "note: 4 of 20 rows share a question with an example and are left out" in told.err
+    assert f"note: {new} has 4 examples, of {graded}, lines " in told.err
+    assert f"{ROWS - 4} rows" in told.out
+    stub.forget()
+    assert compare(tmp_path, stub.base_url, *prompts, *flags) == 0
+    assert not [call for call in stub.calls if call.row.startswith("item-")]
+
+
+def test_examples_of_another_file_cost_no_row_and_a_limit_is_not_for_them(
+    stub: JudgeStub, tmp_path: Path, graded: Path
+) -> None:
+    rows = [
+        {"inputs": f"Where is {n}?", "predictions": f"At {n}.", "human_score": score}
+        for n, score in enumerate(("right", "wrong"))
+    ]
+    others, table, new = tmp_path / "others.csv", tmp_path / "table.json", tmp_path / "new.txt"
+    write_csv(others, rows)
+    flags = ["--data", str(graded), "--examples", str(others), "--shots", "2", "--limit", "1"]
+    flags += ["--json", str(table), "--write-prompt", str(new)]
+    prompt = str(PROMPTS / "decision_prompt_en.txt")
+    assert compare(tmp_path, stub.base_url, prompt, *flags) == 0
+    assert [one["scored"] for one in json.loads(table.read_text())] == [1, 1]
+    shown = new.read_text(encoding="utf-8")
+    assert shown.index("At 1.\n</answer>\n\nno\n") < shown.index("At 0.\n</answer>\n\nyes\n")
+
+
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
@@ -163,6 +214,17 @@ def test_what_was_not_judged_ends_in_1_and_is_counted(
         (("--data", "GRADED"), "prompts"),
         ((_FIRST, "--data", "GRADED", "--json", "/nowhere/table.json"), "--json"),
         ((_FIRST, "--data", "GRADED", "--journal-dir", "/proc/nowhere"), "--journal-dir"),
+        ((_FIRST, "--data", "GRADED", "--shots", "4"), "--examples"),
+        ((_FIRST, "--data", "GRADED", "--write-prompt", "new.txt"), "--examples"),
+        ((*_SHOWN, "--shots", "0"), "--shots"),
+        ((*_SHOWN, "--shots", "21"), "--shots 21: found 20 rows"),
+        ((*_SHOWN, "--shots", "20"), "every row shares its question"),
+        ((*_SHOWN, "--write-prompt", "/nowhere/new.txt"), "there is no folder /nowhere"),
+        ((*_SHOWN, "--write-prompt", _FIRST), "is another file of this command"),
+        ((*_SHOWN, "--write-prompt", "GRADED"), "is another file of this command"),
+        ((*_SHOWN, "--write-prompt", "t", "--json", "t"), "is another file of this command"),
+        ((_FIRST, "--data", "GRADED", "--examples", "PAIRS"), "has pairs"),
+        ((_FIRST, "--data", "GRADED", "--examples", "nowhere.csv"), "nowhere.csv"),
     ],
     ids=[
         "no such prompt",
@@ -171,6 +233,17 @@ def test_what_was_not_judged_ends_in_1_and_is_counted(
         "no prompt",
         "no such folder",
         "no place for the journal",
+        "shots of nothing",
+        "a file for nothing",
+        "no shots",
+        "more shots than questions",
+        "nothing left to judge",
+        "no folder for the prompt",
+        "over the prompt",
+        "over the rows",
+        "two outputs in one file",
+        "examples of pairs",
+        "no such examples",
     ],
 )
 def test_a_mistake_is_one_line(
@@ -181,7 +254,8 @@ def test_a_mistake_is_one_line(
     flags: tuple[str, ...],
     word: str,
 ) -> None:
-    given = [str(graded) if flag == "GRADED" else flag for flag in flags]
+    files = {"GRADED": str(graded), "PAIRS": str(pairs_csv(tmp_path))}
+    given = [files.get(flag, flag) for flag in flags]
     assert compare(tmp_path, stub.base_url, *given) == 2
     err = capsys.readouterr().err
     assert word in err
