@@ -76,12 +76,14 @@ def export_or_import(action: str) -> int:
     # Only now, or a typo in a flag would be told after the seconds that this takes.
     from llm_client.batch_file import read_results
     from mlflow_tracking.command.experiment import wanted_judge
+    from mlflow_tracking.judge.preflight import language_notes
+    from mlflow_tracking.rows.language import count_languages
     from mlflow_tracking.rows.row_files import load_rows
 
     judge = wanted_judge(given.judge)
     rows = given.rows
     data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet)
-    for line in data.notes:
+    for line in (*data.notes, *language_notes(judge.prompt, count_languages(data.items))):
         warn(f"note: {line}")
     there = given.answered if action == "export" else given.results
     results = read_results(there) if there else {}

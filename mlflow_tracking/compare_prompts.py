@@ -84,8 +84,10 @@ def judge_and_compare() -> int:
     check_output("--json", own.json)
     # Only now, or a typo in a flag would be told after the second that this takes.
     from mlflow_tracking.command.experiment import check_judge
+    from mlflow_tracking.judge.preflight import language_notes
     from mlflow_tracking.rows.graded import GradedPairs, load_graded
     from mlflow_tracking.rows.item import DataError
+    from mlflow_tracking.rows.language import count_languages
     from mlflow_tracking.validation.passes import JudgePass, judge_and_keep
 
     graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet)
@@ -96,7 +98,9 @@ def judge_and_compare() -> int:
         graded.data, items, rows.limit, judge, calls, kept, settings, probes=own.score_only
     )
     judges = [asked_with(path, plan.judge.settings, own.score_only) for path in own.prompts]
-    for line in (*plan.judge.warnings, *graded.notes):
+    languages = count_languages(items)
+    others = (line for one in judges[1:] for line in language_notes(one.prompt, languages))
+    for line in (*plan.judge.warnings, *others, *graded.notes):
         warn(f"note: {line}")
     names = map(str, own.prompts)
     passes = [JudgePass(name, one, items) for name, one in zip(names, judges, strict=True)]

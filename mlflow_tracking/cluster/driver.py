@@ -6,6 +6,7 @@ mistake in the last file is told before the first row is judged; the second judg
 
 import hashlib
 import pickle
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from llm_client.caller import JudgingStopped
 from mlflow_tracking.cluster.ray_rows import RowFiles
 from mlflow_tracking.cluster.worker import BlockJob, BlockJudge
 from mlflow_tracking.rows.item import DataError, Item
+from mlflow_tracking.rows.language import Language, count_languages
 from mlflow_tracking.rows.row_files import RowBlock
 
 _BLOCKS_AT_ONCE = 2  # of a worker: one comes to its end while the next is begun
@@ -36,12 +38,13 @@ class BlockCounts(NamedTuple):
 
 @dataclass
 class CheckedFiles:
-    """What the first pass found: rows of each file, a digest of all, and the longest row."""
+    """What the first pass found: rows of each file and language, a digest, the longest row."""
 
     rows: dict[str, int] = field(default_factory=dict)
     sha256: str = ""
     longest: Item = Item("", "")
     longest_at: str = ""  # file and row
+    languages: Counter[Language | None] = field(default_factory=Counter)
 
     @property
     def total(self) -> int:
@@ -75,6 +78,7 @@ def check_files(files: Sequence[str], encoding: str, rows_per_block: int) -> Che
             continue
         path = names[block["file"]]
         checked.rows[path] += int(block["rows"])
+        checked.languages += pickle.loads(block["languages"])
         digests.setdefault(path, {})[int(block["first"])] = str(block["digest"])
         if (size := int(block["longest_bytes"])) > most:
             most, checked.longest = size, pickle.loads(block["longest"])
@@ -110,6 +114,7 @@ def _describe(row: dict[str, Any]) -> dict[str, Any]:
         "longest_bytes": max(sizes),
         "longest_row": longest.number,
         "longest": pickle.dumps(longest.item),
+        "languages": pickle.dumps(count_languages(row.item for row in block.rows)),
     }
 
 
