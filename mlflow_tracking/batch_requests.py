@@ -76,13 +76,16 @@ def export_or_import(action: str) -> int:
     # Only now, or a typo in a flag would be told after the seconds that this takes.
     from llm_client.batch_file import read_results
     from mlflow_tracking.command.experiment import wanted_judge
+    from mlflow_tracking.judge.preflight import language_notes
+    from mlflow_tracking.rows.language import count_languages
     from mlflow_tracking.rows.row_files import load_rows
 
     rows = given.rows
     data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet)
     judge = wanted_judge(given.judge, data.columns)
     data = data.asking(judge.prompt.columns)
-    for line in (*data.notes, *judge.prompt.notes):
+    languages = language_notes(judge.prompt, count_languages(data.items))
+    for line in (*data.notes, *judge.prompt.notes, *languages):
         warn(f"note: {line}")
     there = given.answered if action == "export" else given.results
     results = read_results(there) if there else {}

@@ -111,7 +111,9 @@ def judge_and_compare() -> int:
     # Only now, or a typo in a flag would be told after the second that this takes.
     from mlflow_tracking.command.experiment import check_judge, wanted_judge
     from mlflow_tracking.command.few_shot import left_to_judge, pick_examples
+    from mlflow_tracking.judge.preflight import language_notes
     from mlflow_tracking.judge.prompt import load_prompt
+    from mlflow_tracking.rows.language import count_languages
     from mlflow_tracking.validation.passes import JudgePass, judge_and_keep
 
     graded = load_answers(rows.data, rows, rows.limit)
@@ -128,7 +130,13 @@ def judge_and_compare() -> int:
     plan = check_judge(
         graded.data, items, rows.limit, wanted, calls, kept, settings, probes=own.score_only
     )
-    for line in (*plan.judge.warnings, *graded.notes):
+    languages = count_languages(items)
+    others = [
+        line
+        for prompt in prompts[1:]
+        for line in (*prompt.notes, *language_notes(prompt, languages))
+    ]
+    for line in (*plan.judge.warnings, *others, *graded.notes):
         warn(f"note: {line}")
     if examples:
         written = write_examples(own, examples, plan.judge.settings)

@@ -95,7 +95,14 @@ def probe() -> int:
     corpus = load_corpus(own.attacks, own.per_attack, column=own.column)
     data = DataSet(own.attacks, corpus.sha256, "", ())
     plan = check_judge(
-        data, corpus.items, None, wanted_judge(judge, ()), calls, kept, settings, probes=True
+        data,
+        corpus.items,
+        None,
+        wanted_judge(judge, [own.column]),
+        calls,
+        kept,
+        settings,
+        probes=True,
     )
     for line in plan.judge.warnings:
         warn(f"note: {line}")

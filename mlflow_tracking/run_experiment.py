@@ -72,7 +72,7 @@ def judge_and_record() -> int:
     deciding = plan_deciding(decide, experiment)
     experiment = deciding.recorded(experiment)
     notes = (*experiment.data.notes, *(graded.notes if graded else ()))
-    for line in (*notes, *experiment.judge.warnings, *deciding.warnings):
+    for line in dict.fromkeys((*notes, *experiment.judge.warnings, *deciding.warnings)):
         warn(f"note: {line}")
     if own.check:
         say("\n".join((*experiment.judge.lines, *deciding.lines)))

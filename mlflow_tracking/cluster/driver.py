@@ -7,6 +7,7 @@ mistake in the last file is told before the first row is judged; the second judg
 import hashlib
 import json
 import pickle
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from llm_client.caller import JudgingStopped
 from mlflow_tracking.cluster.ray_rows import RowFiles
 from mlflow_tracking.cluster.worker import BlockJob, BlockJudge
 from mlflow_tracking.rows.item import DataError, Item
+from mlflow_tracking.rows.language import Language, count_languages
 from mlflow_tracking.rows.row_files import RowBlock
 
 _BLOCKS_AT_ONCE = 2  # of a worker: one comes to its end while the next is begun
@@ -37,13 +39,14 @@ class BlockCounts(NamedTuple):
 
 @dataclass
 class CheckedFiles:
-    """What the first pass found: rows of each file, a digest of all, and the longest row."""
+    """What the first pass found: rows of each file and language, a digest, the longest row."""
 
     rows: dict[str, int] = field(default_factory=dict)
     sha256: str = ""
     longest: Item = Item("", "")
     columns: dict[str, None] = field(default_factory=dict)  # of all rows
     longest_at: str = ""  # file and row
+    languages: Counter[Language | None] = field(default_factory=Counter)
 
     @property
     def total(self) -> int:
@@ -83,6 +86,7 @@ def check_files(
         path = names[block["file"]]
         checked.columns |= dict.fromkeys(json.loads(block["columns"]))
         checked.rows[path] += int(block["rows"])
+        checked.languages += pickle.loads(block["languages"])
         digests.setdefault(path, {})[int(block["first"])] = str(block["digest"])
         if (size := int(block["longest_bytes"])) > most:
             most, checked.longest = size, pickle.loads(block["longest"])
@@ -119,6 +123,7 @@ def _describe(row: dict[str, Any]) -> dict[str, Any]:
         "longest_row": longest.number,
         "longest": pickle.dumps(longest.item),
         "columns": json.dumps(list(dict.fromkeys(n for row in block.rows for n in row.columns))),
+        "languages": pickle.dumps(count_languages(row.item for row in block.rows)),
     }
 
 

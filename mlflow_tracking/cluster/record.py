@@ -24,6 +24,7 @@ from mlflow_tracking.command.experiment import Experiment, check_judge, wanted_j
 from mlflow_tracking.command.flags import CallFlags, ClusterFlags, JudgeFlags, RunFlags
 from mlflow_tracking.command.frame import judging, record_in_peace, same_command
 from mlflow_tracking.command.recorded_run import RecordedRun, tracking_of
+from mlflow_tracking.judge.preflight import language_notes
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.publish import publish
 from mlflow_tracking.recording.results import RESULTS_AT, log_results, log_settings, remove_tables
@@ -56,7 +57,9 @@ def check_cluster_judge(
         return tuple(re.sub(r"\brow 1(?=\)| has )", lambda _: place, line) for line in lines)
 
     told = found.judge
-    told = replace(told, lines=placed(told.lines), warnings=placed(told.warnings))
+    others = language_notes(told.settings.prompt, checked.languages)
+    warnings = (*placed(told.warnings), *others)
+    told = replace(told, lines=placed(told.lines), warnings=warnings)
     params = {
         "workers": cluster.workers,
         "rows_per_block": cluster.rows_per_block,

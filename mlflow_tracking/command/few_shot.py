@@ -23,7 +23,7 @@ from mlflow_tracking.judge.reply_form import (
     ReplyForm,
 )
 from mlflow_tracking.rows.graded import GradedData, GradedRow
-from mlflow_tracking.rows.item import SCALE, DataError, Item
+from mlflow_tracking.rows.item import DataError, Item
 
 _FENCE = re.compile(r"^---[ \t]*$", re.M)
 # What a prompt file may declare a reply's line with: brackets that begin a line or follow a colon.
@@ -53,7 +53,7 @@ def pick_examples(graded: GradedData, prompt: JudgePrompt, shots: int) -> list[E
             f"{prompt.path}: has the scores {asked}; people gave one, so examples are for a prompt "
             "with one score"
         )
-    free = _by_level(graded, levels_of(prompt.format))
+    free = _by_level(graded, prompt.format.scale.values)
     picked: list[Example] = []
     tasks: set[tuple[str, ...]] = set()
     while free and len(picked) < shots:
@@ -103,7 +103,7 @@ def write_with_examples(
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
     try:
-        written = load_prompt(path)
+        written = load_prompt(path, prompt.columns)
         if _skeleton(written) != _skeleton(prompt):
             raise _no_place(prompt)
     except PromptError:
@@ -130,11 +130,6 @@ def with_examples(
     head, tail = prompt.text[:at].rstrip(), prompt.text[at:]
     language = "ru" if re.search(r"[а-яё]", prompt.format.justification, re.I) else "en"
     return "\n\n".join(part for part in (head, _HEADINGS[language], *shown, tail) if part)
-
-
-def levels_of(form: ReplyForm) -> tuple[int, ...]:
-    """The values of the scores that a reply may give, the lowest first."""
-    return (SCALE[0], SCALE[-1]) if form.decision else SCALE
 
 
 def _by_level(graded: GradedData, levels: Sequence[int]) -> dict[int, list[GradedRow]]:
@@ -212,7 +207,7 @@ def _shown(
     A reply has the grader's reason if all have one. It is there for --score-only, too: the file
     that was measured is the file that is used, and what all rows share is computed once.
     """
-    around = delimiters_around(prompt.user)
+    around = delimiters_around(prompt.user, prompt.places)
     safety = TextSafety(tokens, replace(around, lines=(*around.lines, "---")))
     reasons = all(example.row.feedback for example in examples)
     shown = []
@@ -231,7 +226,7 @@ def _reply(form: ReplyForm, score: int, reason: str) -> str:
     if form.one_sentence:
         one_line = re.split(r"(?<=[.!?])\s", one_line, maxsplit=1)[0]
     given = {form.justification: one_line[:JUSTIFICATION_CHARS]}
-    given[form.overall] = form.score_text(score)
+    given[form.overall] = form.scale.word_of(score)
     labels = [label for label in form.labels if given[label]]
     return "\n".join(
         given[label] if label == DECISION else f"{label}: {given[label]}" for label in labels
@@ -247,8 +242,8 @@ def _inert(text: str) -> str:
 
 def _skeleton(prompt: JudgePrompt) -> tuple[object, ...]:
     """What a prompt and the same prompt with examples have in common."""
-    row = prompt.user if prompt.system else delimiters_around(prompt.user)
-    return prompt.format, prompt.claim, prompt.uses_reference, bool(prompt.system), row
+    row = prompt.user if prompt.system else delimiters_around(prompt.user, prompt.places)
+    return prompt.format, prompt.claim, prompt.places, bool(prompt.system), row
 
 
 def _no_place(prompt: JudgePrompt) -> PromptError:

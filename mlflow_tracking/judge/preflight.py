@@ -10,8 +10,10 @@ import ipaddress
 import re
 import socket
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,9 +23,16 @@ from llm_client.server_faults import START_SERVER
 from llm_client.settings import split_base_urls
 from mlflow_tracking.defence.safe_text import ControlTokens
 from mlflow_tracking.judge.dialect import common
+from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.judge.rehearsal import PreflightError, find_constraint, key_line, rehearse
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.language import (
+    LANGUAGES,
+    Language,
+    count_languages,
+    language_of_prompt,
+)
 
 # What asking a server for a page raises when it has no such page, or one of another shape.
 _NOT_TOLD = (CallFailed, ValueError, LookupError, TypeError, AttributeError)
@@ -80,7 +89,8 @@ async def preflight(
             "fits beside such a reply; give fewer"
         )
     line = f"longest row  {count} tokens and {wanted.reply_tokens} for the reply (row {longest})"
-    warnings = [*wanted.prompt.notes, *findings.warnings]
+    languages = language_notes(wanted.prompt, count_languages(items))
+    warnings = [*wanted.prompt.notes, *findings.warnings, *languages]
     if context and count + wanted.reply_tokens > context:
         warnings.append(
             f"row {longest} has {count} tokens and the reply {wanted.reply_tokens}, the judge's "
@@ -252,7 +262,38 @@ def _host_warning(base_url: str) -> list[str]:
     return [f"rows are sent to {host} ({address}), which is outside this machine and its network"]
 
 
-__all__ = ["CheckedJudge", "PreflightError", "preflight"]
+# Of fewer rows nothing is said: the tests of a prompt, and a server asked about the longest row.
+_FEWEST_ROWS, _MOSTLY = 10, 0.8
+
+
+def language_notes(prompt: JudgePrompt, rows: Counter[Language | None]) -> list[str]:
+    """A line on rows that are mostly in another language than the prompt; else none.
+
+    Of 120 answers in English a 1.5B judge agreed with people at 0.02 by the Russian prompt and at
+    0.22 by its English twin (Spearman).
+    """
+    asked, total = language_of_prompt(prompt.text), rows.total()
+    language, count = next(iter(rows.most_common(1)), (None, 0))
+    if not asked or not language or asked == language:
+        return []
+    if total < _FEWEST_ROWS or count < _MOSTLY * total:
+        return []
+    path = prompt.path
+    stem = path.stem.removesuffix("_en") if asked == "en" else f"{path.stem}_en"
+    twin = path.with_name(stem + path.suffix)
+    if twin == path or not twin.is_file():
+        advice = f"{path.name} has no twin, write one in {LANGUAGES[language]}"
+    else:
+        shown = twin.relative_to(Path.cwd()) if twin.is_relative_to(Path.cwd()) else twin
+        advice = f"--prompt {shown}"
+    return [
+        f"{count} of {total} rows are in {LANGUAGES[language]}, {path.name} is in "
+        f"{LANGUAGES[asked]}; a small judge agrees more with people in the rows' own language: "
+        f"{advice}"
+    ]
+
+
+__all__ = ["CheckedJudge", "PreflightError", "language_notes", "preflight"]
 
 
 async def _longest_row(

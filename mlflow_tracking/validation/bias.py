@@ -18,6 +18,7 @@ from mlflow_tracking.defence.attacks import CORPUS, load_corpus
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.language import Language, language_of
 from mlflow_tracking.rows.row_files import load_rows
 from mlflow_tracking.stats.estimate import (
     MIN_ROWS,
@@ -39,7 +40,6 @@ from mlflow_tracking.validation.passes import (
     whole_scores,
 )
 
-_CYRILLIC, _LETTER = re.compile(r"[а-яё]", re.I), re.compile(r"[^\W\d_]")
 _PADDING = {
     "en": "This is my answer to the question as it was asked. I have thought about it and have put "
     "it into my own words. I hope that it is clear, and I have nothing further to add to it.",
@@ -60,7 +60,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\W\d_])")
 
 def pad(item: Item) -> Item:
     """The answer with sentences after it that say nothing."""
-    return replace(item, answer=f"{item.answer.rstrip()} {_PADDING[language_of(item.answer)]}")
+    return replace(item, answer=f"{item.answer.rstrip()} {_PADDING[_tongue(item)]}")
 
 
 def strip_markdown(item: Item) -> Item | None:
@@ -82,7 +82,7 @@ def repeat_question(item: Item) -> Item:
 
 def claim_expertise(item: Item) -> Item:
     """'As an expert,' before the answer, in its language."""
-    return replace(item, answer=_AUTHORITY[language_of(item.answer)] + item.answer)
+    return replace(item, answer=_AUTHORITY[_tongue(item)] + item.answer)
 
 
 def plain_text(text: str) -> str:
@@ -96,9 +96,9 @@ def plain_text(text: str) -> str:
     return _LINE_MARKS.sub("", text)
 
 
-def language_of(text: str) -> str:
-    """'ru' if most letters are Cyrillic, else 'en'."""
-    return "ru" if len(_CYRILLIC.findall(text)) * 2 > len(_LETTER.findall(text)) else "en"
+def _tongue(item: Item) -> Language:
+    """The language that an answer is dressed in: its own, or English for all others."""
+    return language_of(item.answer) or "en"
 
 
 def _bold_start(sentence: str) -> str:

@@ -1,9 +1,12 @@
-"""Does the judge say the same of the same row? Judged again, hotter, in another order and load.
+"""Does the judge say the same of the same row? Judged again, hotter, in another order, both ways.
 
     python mlflow_tracking/validate_judge.py --data graded.csv --repeats 5
 
 At temperature 0 nothing is left to chance but the server's arithmetic, which depends on which rows
 it computes together. The judge's own temperature is the one that its model asks for.
+
+Both ways: 'Is the answer correct?' and 'Is the answer wrong?', two prompts that differ in nothing
+else. A judge that says yes to both says yes to the question and nothing of the answer.
 """
 
 import random
@@ -12,14 +15,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from llm_client.settings import ROOT
+from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
-from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.item import SCALE, Item
+from mlflow_tracking.rows.language import language_of_prompt
 from mlflow_tracking.stats.estimate import Estimate, mean_estimate, share_estimate
 from mlflow_tracking.stats.table import Table, TableColumn, TableLine, value_or_least
 from mlflow_tracking.validation.passes import JudgePass, Verdicts, whole_scores
 
 BASE = "probe base"
 _COLD, _OWN, _ORDER, _LOAD = "same again", "own temperature", "other order", "other concurrency"
+
+_BOTH_WAYS = ("is_it_right", "is_it_wrong")  # the passes, and the files of their prompts
+_PROMPTS = ROOT / "mlflow_tracking/prompts/both_ways"
 
 RowScores = Sequence[float | None]  # one score a row; None: no verdict in this pass
 
@@ -49,6 +58,14 @@ class Consistency:
         return max((self.cold.flips, self.order, self.load), key=value_or_least)
 
 
+@dataclass(frozen=True)
+class BothWays:
+    """Shares of the rows that get the same word to a question and to its reverse."""
+
+    yes_twice: Estimate
+    no_twice: Estimate
+
+
 def consistency_passes(
     judge: JudgeSettings, items: Sequence[Item], repeats: int, concurrency: int | None
 ) -> list[JudgePass]:
@@ -71,6 +88,19 @@ def consistency_passes(
     return passes
 
 
+def both_ways_passes(judge: JudgeSettings, items: Sequence[Item]) -> list[JudgePass]:
+    """The same `items`, asked whether they are right and whether they are wrong.
+
+    In the language of the judge's own prompt; English, where that is in neither.
+    """
+    language = language_of_prompt(judge.prompt.text) or "en"
+    prompts = {name: load_prompt(_PROMPTS / f"{name}_{language}.txt") for name in _BOTH_WAYS}
+    return [
+        JudgePass(name, replace(judge, prompt=prompt).for_probes(), tuple(items))
+        for name, prompt in prompts.items()
+    ]
+
+
 def other_concurrency(concurrency: int | None) -> int:
     """What differs most: one row at a time, or several where that is the rule already."""
     return 8 if concurrency == 1 else 1
@@ -89,6 +119,17 @@ def measure_consistency(items: Sequence[Item], verdicts: Verdicts, seed: int) ->
         repeats(repeated(_OWN), seed),
         changed_share(base, [shuffled[item] for item in items]),
         changed_share(base, whole_scores(verdicts[_LOAD])),
+    )
+
+
+def measure_both_ways(verdicts: Verdicts) -> BothWays:
+    """From the two passes' verdicts, over the rows that have both."""
+    both = zip(*(whole_scores(verdicts[name]) for name in _BOTH_WAYS), strict=True)
+    said = [pair for pair in both if None not in pair]
+    yes, no = (SCALE[-1],) * 2, (SCALE[0],) * 2  # what the words count
+    return BothWays(
+        share_estimate([pair == yes for pair in said]),
+        share_estimate([pair == no for pair in said]),
     )
 
 
@@ -137,6 +178,21 @@ def consistency_table(found: Consistency) -> Table:
                 "highest less lowest score of a row",
                 (cold.spread, own.spread, None, None),
             ),
+        ),
+    )
+
+
+def both_ways_table(found: BothWays) -> Table:
+    """The two shares."""
+    return Table(
+        "both_ways",
+        "Does it say yes either way",
+        "The same rows asked whether the answer is correct and whether it is wrong: how many get "
+        "one word to both. No twice can be said of a half-right answer, yes twice of none.",
+        (TableColumn("", "share of rows"),),
+        (
+            TableLine("yes_twice", "correct: yes, wrong: yes", (found.yes_twice,)),
+            TableLine("no_twice", "correct: no, wrong: no", (found.no_twice,)),
         ),
     )
 

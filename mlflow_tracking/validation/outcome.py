@@ -32,7 +32,12 @@ from mlflow_tracking.validation.bias import (
     measure_length,
     measure_shifts,
 )
-from mlflow_tracking.validation.consistency import consistency_table, measure_consistency
+from mlflow_tracking.validation.consistency import (
+    both_ways_table,
+    consistency_table,
+    measure_both_ways,
+    measure_consistency,
+)
 from mlflow_tracking.validation.decision_rule import signals_of, wrong_rows
 from mlflow_tracking.validation.labels import label_agreement, labels_table
 from mlflow_tracking.validation.pairs import ROWS, Preferences, pairs_table, preferences
@@ -170,12 +175,14 @@ def _compare_pairs(found: Measured, graded: GradedPairs, verdicts: Verdicts, see
 def _repeat_and_dress(found: Measured, plan: ValidationPlan, verdicts: Verdicts) -> None:
     """The probes of consistency and biases."""
     repeated = measure_consistency(plan.probed, verdicts, plan.seed)
-    found.tables.append(consistency_table(repeated))
+    both_ways = measure_both_ways(verdicts)
+    found.tables += [consistency_table(repeated), both_ways_table(both_ways)]
     found.shifts += measure_shifts(plan.probed, verdicts, plan.seed)
     unused = inapplicable(plan.probed)
     found.evidence = replace(
         found.evidence,
         flips=repeated.worst_flips,
+        yes_twice=both_ways.yes_twice,
         shifts={one.key: one.by.finer for one in found.shifts if one.key not in unused},
     )
 

@@ -27,7 +27,7 @@ from mlflow_tracking.judge.prompt import (
 from mlflow_tracking.rows.graded import GradedData, GradedPairs, load_graded
 from mlflow_tracking.rows.item import DataError, Item
 from mlflow_tracking.validation.bias import bias_passes, injection_passes
-from mlflow_tracking.validation.consistency import BASE, consistency_passes
+from mlflow_tracking.validation.consistency import BASE, both_ways_passes, consistency_passes
 from mlflow_tracking.validation.decision_rule import other_prompt
 from mlflow_tracking.validation.pairs import ROWS, direct_passes, single_answers
 from mlflow_tracking.validation.passes import JudgePass, stratified
@@ -109,6 +109,7 @@ def make_validation_plan(
     if probed:
         passes.append(JudgePass(BASE, probe, probed))
         passes += consistency_passes(probe, probed, probes.repeats, calls.concurrency)
+        passes += both_ways_passes(probe, probed)
         passes += bias_passes(probe, probed, probes.probe_rows)
     if injection:
         passes += injection_passes(probe)

@@ -106,6 +106,7 @@ class Evidence:
     order_decided: Estimate | None = None
     favours_first: Estimate | None = None
     flips: Estimate | None = None  # the worst of the ways in which rows were repeated
+    yes_twice: Estimate | None = None  # share of rows with a yes to a question and its reverse
     shifts: Mapping[str, Estimate] = field(default_factory=dict)  # by probe
     injection: Estimate | None = None  # mean shift of wrong answers by attacks
     length_excess: Estimate | None = None
@@ -233,6 +234,7 @@ NAMED_EXCESS = 0.2  # Spearman with length, beyond that of people
 NAMED_FLIPS = 0.05
 NAMED_SAME = 0.9  # of all scores
 NAMED_ORDER = 0.1  # of the pairs
+NAMED_YES = 0.1  # of the rows, yes to a question and to its reverse
 
 
 def name_biases(evidence: Evidence) -> list[str]:
@@ -251,6 +253,12 @@ def name_biases(evidence: Evidence) -> list[str]:
     flips = evidence.flips
     if flips and flips.value is not None and flips.value > NAMED_FLIPS:
         found.append(f"flips: {flips.value:.0%} of the rows get another score when repeated")
+    twice = evidence.yes_twice
+    # No level asks for it: what its own question is worth, its agreement with people has shown.
+    if twice and twice.value is not None and twice.value > NAMED_YES:
+        found.append(
+            f"says yes to 'is it correct?' and to 'is it wrong?' on {twice.value:.0%} of the rows"
+        )
     return found + _position(evidence)
 
 

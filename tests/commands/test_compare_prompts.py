@@ -106,6 +106,16 @@ def test_the_same_command_again_asks_nothing(stub: JudgeStub, tmp_path: Path, gr
     assert not stub.calls_by_row()
 
 
+def test_each_prompt_in_another_language_than_the_rows_is_told(
+    stub: JudgeStub, tmp_path: Path, graded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("decision_prompt_en.txt", "decision_prompt.txt", "judge_prompt_criteria.txt")
+    flags = ("--data", str(graded), "--score-only")
+    assert compare(tmp_path, stub.base_url, *(str(PROMPTS / name) for name in names), *flags) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "rows are in" in line]
+    assert [line.split(", ")[1].split()[0] for line in notes] == list(names[1:])
+
+
 def test_two_prompts_of_one_name_are_kept_apart(
     stub: JudgeStub, tmp_path: Path, graded: Path
 ) -> None:
@@ -258,8 +268,8 @@ def test_a_mistake_is_one_line(
     given = [files.get(flag, flag) for flag in flags]
     assert compare(tmp_path, stub.base_url, *given) == 2
     err = capsys.readouterr().err
-    assert word in err
-    assert len(err.strip().splitlines()) == 1
+    [problem] = [line for line in err.splitlines() if not line.startswith("note:")]
+    assert word in problem
 
 
 def test_a_server_that_is_not_there_is_one_line(

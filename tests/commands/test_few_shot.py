@@ -274,7 +274,9 @@ EXAMPLES = st.builds(
 def check_written(folder: Path, origin: JudgePrompt, examples: list[Example]) -> None:
     written = write_with_examples(folder / "new.txt", origin, examples, KNOWN)
     assert (written.format, written.claim) == (origin.format, origin.claim)
-    assert delimiters_around(written.user) == delimiters_around(origin.user)
+    assert delimiters_around(written.user, written.places) == delimiters_around(
+        origin.user, origin.places
+    )
     assert written.uses_reference == origin.uses_reference
     closing = re.compile(r"<\s*/\s*answer\s*>", re.I)
     ends = [len(closing.findall(one.text)) for one in (origin, written)]
@@ -285,7 +287,7 @@ def check_written(folder: Path, origin: JudgePrompt, examples: list[Example]) ->
         assert written.system.startswith(origin.system)
     assert not [token for token in TOKENS if token in written.text.replace(origin.text, "")]
     # ... and the row goes where it went.
-    safety = TextSafety(KNOWN, delimiters_around(origin.user))
+    safety = TextSafety(KNOWN, delimiters_around(origin.user, origin.places))
     marked = Item("the question §1", "the answer §2", "the reference §3")
     before, after = (one.render(marked, safety) for one in (origin, written))
     assert len(before) == len(after)

@@ -18,7 +18,13 @@ from mlflow_tracking.rows.row_files import load_rows
 from tests.support import graded_csv as judges
 from tests.support.experiment_process import Done, Recorded, Workspace, call, finish, write_csv
 from tests.support.graded_csv import label_csv, pairs_csv, scale_csv
-from tests.support.judge_stub import PREFLIGHT_CALLS_WITH_CLAIM, Call, JudgeStub, serving
+from tests.support.judge_stub import (
+    PREFLIGHT_CALLS_WITH_CLAIM,
+    Call,
+    JudgeStub,
+    is_it_so,
+    serving,
+)
 from tests.support.vllm_process import JudgeServer
 from tests.support.whole_answers import whole_answer_prompt
 
@@ -105,6 +111,7 @@ class TestAPerfectJudge:
         assert metrics["mean_absolute_error_constant_judge"] == pytest.approx(1.2)
         assert metrics["flips_temperature_0"] == metrics["shift_padding_expected"] == 0
         assert metrics["shift_injection_integer"] == 0
+        assert metrics["yes_twice"] == metrics["no_twice"] == 0
         assert "raters_spearman" in metrics
 
     def test_every_metric_is_a_number_within_its_interval(self, run: Recorded) -> None:
@@ -125,7 +132,7 @@ class TestAPerfectJudge:
 
     def test_the_page_tells_all_of_it_and_runs_nothing(self, run: Recorded) -> None:
         page = (run.folder / "validation_report.html").read_text(encoding="utf-8")
-        sections = ("agreement", "raters", "consistency", "biases", "injection")
+        sections = ("agreement", "raters", "consistency", "both_ways", "biases", "injection")
         for section in sections:
             assert f'id="{section}"' in page
         assert "may stop or pass an answer" in page
@@ -190,6 +197,24 @@ def test_a_known_bias_is_named(
     assert good_for(done) != "gate"
     page = (workspace.last_run().folder / "validation_report.html").read_text(encoding="utf-8")
     assert fault in page.replace("&#39;", "'")
+
+
+def test_a_judge_that_says_yes_to_both_directions_of_a_question_is_named(
+    workspace: Workspace, stub: JudgeStub, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stub.judge = judges.reads_the_grade
+    lulled = {f"item-{n}" for n in range(12)}
+    stub.agrees = lambda c: is_it_so(c.text) or c.row in lulled
+    data = scale_csv(workspace.folder)
+    flags = ("--data", str(data), "--repeats", "2", "--no-injection", "--probe-rows", "40")
+    done = call(workspace, capfd, *flags, base_url=stub.base_url)
+    assert done.code == 0, done.err
+    assert "says yes to 'is it correct?' and to 'is it wrong?' on 30% of the rows" in biases(done)
+    metrics = workspace.last_run().metrics
+    share = metrics[f"{PREFIX}yes_twice"]
+    assert share == pytest.approx(12 / 40)
+    assert metrics[f"{PREFIX}yes_twice_low"] < share < metrics[f"{PREFIX}yes_twice_high"]
+    assert metrics[f"{PREFIX}no_twice"] == 0
 
 
 WORTHLESS = {"random": judges.rolls_dice, "constant": judges.always_four}

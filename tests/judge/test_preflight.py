@@ -14,6 +14,7 @@ from mlflow_tracking.judge.preflight import CheckedJudge, PreflightError, prefli
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.row_files import load_rows
 from tests.support.experiment_process import Done, Workspace, call, numbered_rows, write_csv
 from tests.support.judge_stub import (
     PREFLIGHT_CALLS,
@@ -283,3 +284,54 @@ def test_a_dead_engine_makes_no_run(
     done = judged(workspace, stub, capfd)
     assert (done.code, len(done.problems)) == (2, 1)
     assert workspace.runs() == []
+
+
+# ---------------------------------------------------------------- the language of rows and prompt
+
+ENGLISH_ROWS = [Item(f"What is item-{n} of the list?", f"It is the item {n}.") for n in range(12)]
+RUSSIAN_ROWS = [Item(f"Что такое item-{n}?", f"Это предмет номер {n}.") for n in range(12)]
+PROMPTS = ROOT / "mlflow_tracking/prompts"
+
+
+async def notes_on(stub: JudgeStub, prompt: Path, rows: list[Item]) -> list[str]:
+    judge = JudgeSettings("", load_prompt(prompt))
+    found = await preflight(stub.base_url, "", judge, rows)
+    return [line for line in found.warnings if "language" in line]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rows", "told"),
+    [
+        ("judge_prompt.txt", ENGLISH_ROWS, ("12 of 12 rows are in English", "judge_prompt_en.txt")),
+        ("judge_prompt_en.txt", RUSSIAN_ROWS, ("in Russian, judge_prompt_en.txt is in English",)),
+        (
+            "judge_prompt_en.txt",
+            RUSSIAN_ROWS,
+            ("--prompt mlflow_tracking/prompts/judge_prompt.txt",),
+        ),
+        ("judge_prompt_criteria.txt", ENGLISH_ROWS, ("has no twin, write one in English",)),
+    ],
+)
+async def test_rows_in_another_language_than_the_prompt_are_told_with_its_twin(
+    stub: JudgeStub, prompt: str, rows: list[Item], told: tuple[str, ...]
+) -> None:
+    [note] = await notes_on(stub, PROMPTS / prompt, rows)
+    assert all(words in note for words in told), note
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rows"),
+    [
+        ("judge_prompt_en.txt", ENGLISH_ROWS),
+        ("judge_prompt.txt", RUSSIAN_ROWS),
+        ("judge_prompt.txt", ENGLISH_ROWS[:9]),
+        ("judge_prompt.txt", [*ENGLISH_ROWS, *RUSSIAN_ROWS[:4]]),
+        ("judge_prompt.txt", [Item(f"{n} + 1 = ?", f"{n + 1}") for n in range(12)]),
+        ("judge_prompt.txt", load_rows(ROOT / "mlflow_tracking/data/evaluation_data.csv").items),
+    ],
+    ids=["English", "Russian", "few rows", "mixed rows", "no language", "shipped rows and prompt"],
+)
+async def test_nothing_is_said_of_the_language_without_need(
+    stub: JudgeStub, prompt: str, rows: list[Item]
+) -> None:
+    assert await notes_on(stub, PROMPTS / prompt, rows) == []

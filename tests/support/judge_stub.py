@@ -41,6 +41,8 @@ _PLANTED = re.compile(r"^(?:Оценка|Score): [1-5]\n(?:Обосновани�
 _DECLARED = re.compile(r"^([^\n:\[\]{}]{1,60}): \[([^\]\n]+)\]$", re.M)
 # A claim question: the answer between these tags, and nothing after it.
 _CLAIM = re.compile(r"\n<text>\n(.*)\n</text>\Z", re.S)
+# The reversed question of validate_judge.py: a yes says that the answer is bad.
+_REVERSED = re.compile(r"^(?:Is the student answer wrong|Ошибочен ли ответ)", re.M)
 _SURE = 0.8  # the probability of the score; the other four share the rest
 
 
@@ -59,6 +61,11 @@ def asked(body: dict[str, Any]) -> str:
 def true_score(text: str) -> int:
     """The score that the stub's judge gives to a text, 1-5."""
     return 1 + zlib.crc32(row_of(text).encode()) % 5
+
+
+def is_it_so(text: str) -> bool:
+    """Whether the stub's judge says yes to a yes or no question about a text's row."""
+    return (true_score(text) > 3) != bool(_REVERSED.search(text))
 
 
 PREFLIGHT_CALLS = 2  # does the constraint hold? and a row's own request, about an example
@@ -111,6 +118,7 @@ class JudgeStub:
     batch: int = 0  # calls that are worked on at once, the others wait; 0: all
     faults: Callable[[Call], str] = lambda call: ""  # a fault's name, '' for none
     judge: Callable[[Call], int] = lambda call: true_score(call.text)  # 1-5
+    agrees: Callable[[Call], bool] = lambda call: is_it_so(call.text)  # to a yes or no question
     claim: Callable[[Call], str] = lambda call: call.answer  # a quotation of it
     quote: Callable[[Call], str] = lambda call: call.row[:40]  # of the row, in its justification
     sure: Callable[[Call], float] = lambda call: _SURE  # its score's probability
@@ -315,7 +323,7 @@ class JudgeStub:
             return self._go_on(call, constraint)
         decision = _DECISION.match(constraint)
         if decision and self.honours_constraint and fault not in NOT_A_VERDICT:
-            word = decision[1] if true_score(call.text) > 3 else decision[2]
+            word = decision[1] if self.agrees(call) else decision[2]
             text = f"{decision[3]}: because of {self.quote(call)!r}"
             return f"{word}\n{text}" if decision[3] else word
         if fault == "prose" or (constraint and not _FIELD.search(constraint)):

@@ -14,6 +14,7 @@ from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
 from mlflow_tracking.rows.item import DataError, Item
+from mlflow_tracking.rows.language import language_of_prompt, language_of_row
 from mlflow_tracking.validation.bias import (
     PROBES,
     add_markdown,
@@ -21,7 +22,6 @@ from mlflow_tracking.validation.bias import (
     claim_expertise,
     inapplicable,
     injection_passes,
-    language_of,
     load_parallel,
     mean_shift,
     measure_injection,
@@ -33,8 +33,10 @@ from mlflow_tracking.validation.bias import (
 )
 from mlflow_tracking.validation.consistency import (
     BASE,
+    both_ways_passes,
     consistency_passes,
     consistency_table,
+    measure_both_ways,
     measure_consistency,
     other_concurrency,
 )
@@ -104,7 +106,7 @@ def test_dress_speaks_the_answers_language_and_keeps_its_words(item: Item) -> No
         new = change(item)
         assert item.answer in new.answer
         assert new.answer != item.answer
-        assert language_of(new.answer) == language_of(item.answer)
+        assert language_of_row(new) == language_of_row(item) is not None
         assert (new.question, new.reference) == (item.question, item.reference)
     assert repeat_question(item).answer.startswith(item.question)
     assert len(pad(item).answer) > len(item.answer) + 100
@@ -115,8 +117,8 @@ def test_the_languages_are_compared_on_the_same_truth() -> None:
     assert len(pairs) == 32 == len({pair.russian for pair in pairs})
     assert len(load_parallel(7)) == 7
     for pair in pairs:
-        assert language_of(pair.russian.answer + pair.russian.question) == "ru"
-        assert language_of(pair.english.answer + pair.english.question) == "en"
+        assert language_of_row(pair.russian) == "ru"
+        assert language_of_row(pair.english) == "en"
 
 
 def test_a_probe_is_measured_on_the_rows_that_it_changed() -> None:
@@ -183,6 +185,26 @@ def test_a_shuffled_pass_is_compared_row_by_row() -> None:
     flips = dict(consistency_table(measure_consistency(items, verdicts, seed=0)).named())
     assert flips["flips_other_concurrency"].value == pytest.approx(9 / 12)
     assert flips["flips_temperature_0"].value == 0
+
+
+@pytest.mark.parametrize("prompt", ["judge_prompt_criteria.txt", "decision_prompt_en.txt"])
+def test_the_two_directions_differ_in_one_word_and_nothing_else(prompt: str) -> None:
+    right, wrong = both_ways_passes(settings(prompt).for_probes(), [ITEM])
+    one, other = (str(judge.settings.messages(ITEM)).split() for judge in (right, wrong))
+    assert sum(a != b for a, b in zip(one, other, strict=True)) == 1
+    asked = right.settings.prompt
+    assert language_of_prompt(asked.text) == language_of_prompt(settings(prompt).prompt.text)
+    assert right.settings.score_only
+    assert right.settings.claim is None
+
+
+def test_the_same_word_to_both_directions_is_counted_by_row() -> None:
+    right = scored(*[5] * 6, *[1] * 5, 5, None)
+    wrong = scored(5, *[1] * 5, 1, 1, *[5] * 3, None, 5)
+    found = measure_both_ways({"is_it_right": right, "is_it_wrong": wrong})
+    assert found.yes_twice.n == found.no_twice.n == 11  # two rows lack one of the words
+    assert found.yes_twice.value == pytest.approx(1 / 11)
+    assert found.no_twice.value == pytest.approx(2 / 11)
 
 
 def test_probes_ask_for_one_token_where_the_prompt_allows_it() -> None:

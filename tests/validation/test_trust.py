@@ -236,6 +236,7 @@ def test_a_preference_for_the_longer_answer_is_worth_nothing_even_where_it_is_ri
         ({"shifts": {"markdown_stripped": shift(-0.4)}}, "loves Markdown: without it the score"),
         ({"shifts": {"emoji": shift(0.4)}}, "emoji raises the score (+0.40"),
         ({"injection": shift(1.0)}, "gives in to attacks (+1.00 points, 95 % +0.90 to +1.10)"),
+        ({"yes_twice": flipping(0.3)}, "says yes to 'is it correct?' and to 'is it wrong?' on 30%"),
         ({"flips": flipping(0.5)}, "flips: 50% of the rows get another score when repeated"),
         ({"scores": [4] * 119 + [3]}, "almost always says 4: on 119 of 120 rows"),
         (
