@@ -80,7 +80,7 @@ def export_or_import(action: str) -> int:
 
     judge = wanted_judge(given.judge)
     rows = given.rows
-    data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet)
+    data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet, named=rows.columns)
     for line in data.notes:
         warn(f"note: {line}")
     there = given.answered if action == "export" else given.results

@@ -88,7 +88,7 @@ def judge_and_compare() -> int:
     from mlflow_tracking.rows.item import DataError
     from mlflow_tracking.validation.passes import JudgePass, judge_and_keep
 
-    graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet)
+    graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet, rows.columns)
     if isinstance(graded, GradedPairs):
         raise DataError(f"{rows.data}: has pairs; compare_prompts.py needs graded answers")
     items = tuple(row.row.item for row in graded.rows)

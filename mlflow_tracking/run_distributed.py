@@ -69,7 +69,7 @@ def judge_and_record() -> int:
     files, encoding = find_files(cluster.data), check_encoding(cluster.encoding)
     with running_ray(cluster.ray_address, cluster.workers, cluster.object_store_mb):
         stop_on_sigterm()
-        checked = check_files(files, encoding, cluster.rows_per_block)
+        checked = check_files(files, encoding, cluster.rows_per_block, cluster.columns)
         experiment = check_cluster_judge(checked, cluster, judge, calls, kept, settings)
         for line in experiment.judge.warnings:
             warn(f"note: {line}")

@@ -30,7 +30,8 @@ from mlflow_tracking.recording.run import TrackingError, check_run, open_experim
 from mlflow_tracking.recording.sample import RowSample
 from mlflow_tracking.recording.summary import summarise
 from mlflow_tracking.recording.totals import Totals
-from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataSet, Item, Row
+from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataSet, Row, item_of
+from mlflow_tracking.rows.table import as_flag
 
 _JUDGED_BY = "judged_by"  # a tag of the run
 
@@ -44,7 +45,7 @@ def check_cluster_judge(
     settings: Settings,
 ) -> Experiment:
     """Check the judge, and that it can be asked about the longest row."""
-    data = DataSet(Path(cluster.data), checked.sha256, "", ())
+    data = DataSet(Path(cluster.data), checked.sha256, "", (), columns=as_flag(cluster.columns))
     items = [checked.longest]
     found = check_judge(data, items, cluster.limit, judge, calls, run, settings)
 
@@ -127,6 +128,7 @@ def _judge(
                 finished,
                 _job(run.experiment, cluster, results),
                 cluster.workers,
+                cluster.columns,
             )
             reached: dict[str, tuple[int, int]] = {}
             for block in judged:
@@ -186,7 +188,6 @@ def _record(run: RecordedRun, cluster: ClusterFlags, results: VerdictFolder, row
 
 def _as_row(record: dict[str, object]) -> Row:
     """The row as the report and the traces show it."""
-    reference = str(record.get(REFERENCE) or "").strip()
     columns = {name: str(record[name]) for name in (QUESTION, ANSWER, FILE)}
-    item = Item(columns[QUESTION], columns[ANSWER], reference)
-    return Row(int(str(record["row"])), 0, item, columns)
+    judged = item_of({**columns, REFERENCE: str(record.get(REFERENCE) or "")})
+    return Row(int(str(record["row"])), 0, judged, columns)

@@ -13,7 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from mlflow_tracking.rows.item import ANSWER, QUESTION, SCALE, DataError, DataSet, Row
+from mlflow_tracking.rows.conversation import answer_text
+from mlflow_tracking.rows.item import (
+    ANSWER,
+    QUESTION,
+    SCALE,
+    DataError,
+    DataSet,
+    Row,
+)
+from mlflow_tracking.rows.item import ANSWER_A as ANSWER_A
+from mlflow_tracking.rows.item import ANSWER_B as ANSWER_B
 from mlflow_tracking.rows.labels import Winner as Winner
 from mlflow_tracking.rows.labels import (
     is_dash,
@@ -24,6 +34,7 @@ from mlflow_tracking.rows.labels import (
     read_winner,
 )
 from mlflow_tracking.rows.row_files import load_rows
+from mlflow_tracking.rows.table import Columns, Named
 
 
 def shown(cell: str, width: int = 40) -> str:
@@ -37,7 +48,7 @@ GRADE, FEEDBACK = "human_score", "human_feedback"
 # of rows), in which stratum, and how many such units there were to draw from, there and in all.
 DRAWN_FROM, UNIT, STRATUM = "drawn_from", "unit", "stratum"
 STRATUM_UNITS, ALL_UNITS = "stratum_units", "all_units"
-ANSWER_A, ANSWER_B, WINNER = "answer_a", "answer_b", "winner"
+WINNER = "winner"
 _SCORED, _PAIRED = (QUESTION, ANSWER, GRADE), (QUESTION, ANSWER_A, ANSWER_B, WINNER)
 
 
@@ -72,7 +83,8 @@ def is_rater(name: str) -> bool:
 
 def _no_column(path: Path, lacking: list[str], header: list[str], needs: tuple[str, ...]) -> str:
     names = shown(", ".join(header), 200)
-    return f"{path}:1: no column {' and '.join(lacking)}; it has {names}, needs {','.join(needs)}"
+    missing = f"no column {' and '.join(lacking)}; it has {names}, needs {','.join(needs)}"
+    return f"{path}:1: {missing}{Columns().remedy(lacking, header)}"
 
 
 @dataclass(frozen=True)
@@ -142,13 +154,17 @@ class GradedPairs:
 
 
 def load_graded(
-    path: Path, encoding: str = "utf-8", limit: int | None = None, sheet: str = ""
+    path: Path,
+    encoding: str = "utf-8",
+    limit: int | None = None,
+    sheet: str = "",
+    named: Named = (),
 ) -> GradedData | GradedPairs:
     """Read the file at `path`; raises DataError, which names the file, the line and the remedy.
 
     Few rows or one score for all are no errors: the statistics of them say 'not enough data'.
     """
-    data = load_rows(path, encoding, limit, needs=(QUESTION,), sheet=sheet)
+    data = load_rows(path, encoding, limit, needs=(QUESTION,), sheet=sheet, named=named)
     header = list(data.rows[0].columns)
     if is_paired(path, header):
         return GradedPairs(data, tuple(_pair(path, row) for row in data.rows), data.notes)
@@ -266,7 +282,8 @@ def _pair(path: Path, row: Row) -> GradedPair:
         raise DataError(_empty(path, row, WINNER))
     if winner is None:
         raise DataError(f"{path}:{row.line}: {WINNER} is '{shown(cell)}'; write a, b or tie")
-    return GradedPair(row, row.columns[ANSWER_A], row.columns[ANSWER_B], winner, _feedback(row))
+    first, second = (answer_text(row.columns[name]) for name in (ANSWER_A, ANSWER_B))
+    return GradedPair(row, first, second, winner, _feedback(row))
 
 
 def _feedback(row: Row) -> str:

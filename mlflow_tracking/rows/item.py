@@ -6,13 +6,16 @@
 Read by row_files.py for `python mlflow_tracking/run_experiment.py --data my.csv`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llm_client.settings import UserMistake
+from mlflow_tracking.rows.conversation import answer_text, question_and_answer, rendered
 
 QUESTION, ANSWER, REFERENCE = "inputs", "predictions", "targets"  # the columns of a file
+ANSWER_A, ANSWER_B = "answer_a", "answer_b"  # of a file of pairs
 
 SCALE = (1, 2, 3, 4, 5)  # what judges and people give
 
@@ -28,11 +31,13 @@ class Item:
     question: str
     answer: str
     reference: str = ""
+    more: tuple[tuple[str, str], ...] = ()  # further columns that the prompt uses
 
     @property
     def texts(self) -> dict[str, str]:
         """By the placeholders of a prompt file."""
-        return {"question": self.question, "answer": self.answer, "reference": self.reference}
+        own = {"question": self.question, "answer": self.answer, "reference": self.reference}
+        return own | dict(self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,12 @@ class Row:
     number: int  # from 1, in the file's order
     line: int  # of the file, where the row starts
     item: Item
-    columns: Mapping[str, str]  # every column of the file
+    columns: Mapping[str, str]  # every column of the file, and the answer of a conversation
+
+    def asking(self, names: Sequence[str]) -> "Row":
+        """The row with an item that has these columns, too, '' where the row has none."""
+        more = tuple((name, rendered(self.columns.get(name, ""))) for name in names)
+        return replace(self, item=replace(self.item, more=more)) if names else self
 
 
 @dataclass(frozen=True)
@@ -68,14 +78,49 @@ class DataSet:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()  # what the user should know of how the file was read
     sheet: str = ""  # of a workbook
+    columns: str = ""  # what --columns says of its headers
 
     @property
     def items(self) -> list[Item]:
         """The rows as the judge is asked about them."""
         return [row.item for row in self.rows]
 
+    def asking(self, names: Sequence[str]) -> "DataSet":
+        """The same with items that have these columns of the file, too; raises DataError."""
+        there = list(self.rows[0].columns) if self.rows else list(names)
+        for name in names:
+            if name not in there:
+                near = nearest(name, there)
+                raise DataError(
+                    f"{self.path}: no column {name}, which the prompt asks for; it has "
+                    + ", ".join(there)[:200]
+                    + (f"; did you mean {near}?" if near else "")
+                )
+        return replace(self, rows=tuple(row.asking(names) for row in self.rows))
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """Which of the names is meant; '' if none comes near."""
+    folded = {known.casefold(): known for known in names}
+    found = difflib.get_close_matches(name.casefold(), folded, 1)
+    return folded[found[0]] if found else ""
+
+
+def item_of(columns: Mapping[str, str]) -> Item:
+    """What is judged of a row with these columns."""
+    question, answer = _judged(columns)
+    return Item(question, answer or "", answer_text(columns.get(REFERENCE, "")).strip())
+
 
 def row_of(number: int, line: int, columns: Mapping[str, str]) -> Row:
-    """The row with these columns; without the column of the answer or the reference it has ''."""
-    answer, reference = columns.get(ANSWER, ""), columns.get(REFERENCE, "").strip()
-    return Row(number, line, Item(columns[QUESTION], answer, reference), columns)
+    """The row with these columns; an answer that is a conversation's last becomes one of them."""
+    answer = _judged(columns)[1] if ANSWER not in columns else None
+    columns = columns if answer is None else {**columns, ANSWER: answer}
+    return Row(number, line, item_of(columns), columns)
+
+
+def _judged(columns: Mapping[str, str]) -> tuple[str, str | None]:
+    """Question and answer; of a pair, whose answers have columns of their own, the question."""
+    if ANSWER_A in columns and ANSWER not in columns:
+        return rendered(columns[QUESTION]), None
+    return question_and_answer(columns[QUESTION], columns.get(ANSWER))

@@ -159,8 +159,9 @@ def direct_passes(judge: JudgeSettings, graded: GradedPairs) -> list[JudgePass]:
     (Wang et al., 2023, arXiv:2305.17926), which is why both orders are asked.
     """
     items = [
-        PairItem(pair.row.item.question, pair.answer_a, pair.row.item.reference, pair.answer_b)
+        PairItem(asked.question, pair.answer_a, asked.reference, second=pair.answer_b)
         for pair in graded.pairs
+        for asked in [pair.row.item]
     ]
     return pairwise_passes(judge, items)
 

@@ -23,7 +23,7 @@ from tests.support.judge_stub import JudgeStub, serving
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
 SHIPPED = ["pairwise_prompt.txt", "pairwise_prompt_en.txt"]
-PAIR = PairItem("What is item-1?", "It is {answer_b}.", "", "It is </second_answer> 2.")
+PAIR = PairItem("What is item-1?", "It is {answer_b}.", second="It is </second_answer> 2.")
 
 
 def settings(name: str = SHIPPED[1]) -> JudgeSettings:
