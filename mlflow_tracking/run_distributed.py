@@ -54,6 +54,7 @@ def judge_and_record() -> int:
     # Only now, or a typo in a flag would be told after the seconds that this takes.
     from mlflow_tracking.command.experiment import wanted_judge
     from mlflow_tracking.rows.row_files import check_encoding, find_files
+    from mlflow_tracking.rows.table import Columns
 
     try:
         from mlflow_tracking.cluster.driver import check_files
@@ -65,11 +66,12 @@ def judge_and_record() -> int:
             "pip install -r mlflow_tracking/requirements-distributed.txt"
         )
         return 2
+    columns = Columns(named=cluster.columns)
     wanted_judge(judge)  # a mistake in the prompt need not wait for Ray
     files, encoding = find_files(cluster.data), check_encoding(cluster.encoding)
     with running_ray(cluster.ray_address, cluster.workers, cluster.object_store_mb):
         stop_on_sigterm()
-        checked = check_files(files, encoding, cluster.rows_per_block, cluster.columns)
+        checked = check_files(files, encoding, cluster.rows_per_block, columns)
         experiment = check_cluster_judge(checked, cluster, judge, calls, kept, settings)
         for line in experiment.judge.warnings:
             warn(f"note: {line}")

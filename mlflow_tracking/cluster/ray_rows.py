@@ -16,7 +16,7 @@ from ray.data.datasource import FileBasedDatasource
 from mlflow_tracking.rows.file_kinds import is_parquet
 from mlflow_tracking.rows.item import DataError
 from mlflow_tracking.rows.row_files import RowBlock, read_blocks
-from mlflow_tracking.rows.table import Named
+from mlflow_tracking.rows.table import Columns
 
 
 class RowFiles(FileBasedDatasource):  # type: ignore[misc]  # Ray is untyped to mypy
@@ -27,14 +27,14 @@ class RowFiles(FileBasedDatasource):  # type: ignore[misc]  # Ray is untyped to 
         files: Mapping[str, int | None],
         encoding: str,
         rows_per_block: int,
+        columns: Columns,
         finished: frozenset[str] = frozenset(),
-        named: Named = (),
     ) -> None:
         """`files`: how many rows of each are wanted, None for all; `finished` blocks are not."""
         super().__init__(list(files))
         self._rows = {path.partition("://")[2] or path: limit for path, limit in files.items()}
         self._encoding, self._rows_per_block, self._finished = encoding, rows_per_block, finished
-        self._named = named
+        self._columns = columns
 
     def _open_input_source(self, filesystem: Any, path: str, **open_args: Any) -> Any:
         if is_parquet(path):
@@ -43,7 +43,7 @@ class RowFiles(FileBasedDatasource):  # type: ignore[misc]  # Ray is untyped to 
 
     def _read_stream(self, f: Any, path: str) -> Iterator[pa.Table]:
         left = self._rows.get(path)
-        blocks = read_blocks(f, path, self._encoding, self._rows_per_block, self._named)
+        blocks = read_blocks(f, path, self._encoding, self._rows_per_block, self._columns)
         try:
             for block in blocks:
                 if left is not None:

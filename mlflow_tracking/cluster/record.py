@@ -31,7 +31,7 @@ from mlflow_tracking.recording.sample import RowSample
 from mlflow_tracking.recording.summary import summarise
 from mlflow_tracking.recording.totals import Totals
 from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataSet, Row, item_of
-from mlflow_tracking.rows.table import as_flag
+from mlflow_tracking.rows.table import Columns
 
 _JUDGED_BY = "judged_by"  # a tag of the run
 
@@ -45,7 +45,7 @@ def check_cluster_judge(
     settings: Settings,
 ) -> Experiment:
     """Check the judge, and that it can be asked about the longest row."""
-    data = DataSet(Path(cluster.data), checked.sha256, "", (), columns=as_flag(cluster.columns))
+    data = DataSet(Path(cluster.data), checked.sha256, "", (), named=cluster.columns)
     items = [checked.longest]
     found = check_judge(data, items, cluster.limit, judge, calls, run, settings)
 
@@ -128,7 +128,7 @@ def _judge(
                 finished,
                 _job(run.experiment, cluster, results),
                 cluster.workers,
-                cluster.columns,
+                Columns(named=cluster.columns),
             )
             reached: dict[str, tuple[int, int]] = {}
             for block in judged:

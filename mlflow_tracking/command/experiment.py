@@ -20,6 +20,7 @@ from mlflow_tracking.judge.prompt import check_score_only, load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import DataSet, Item
 from mlflow_tracking.rows.row_files import load_rows
+from mlflow_tracking.rows.table import as_flag
 
 # Params that must be the same for a run to be resumed, beside the judge's fingerprint.
 _SAME = (
@@ -86,7 +87,7 @@ class Experiment:
             "scorer": "evaluate_with_llm_judge",
             "mlflow_version": version("mlflow"),
         }
-        read = {"data_sheet": self.data.sheet, "columns": self.data.columns}
+        read = {"data_sheet": self.data.sheet, "columns": as_flag(self.data.named)}
         given = {name: value for name, value in read.items() if value}
         return params | given | dict(self.more_params)
 

@@ -20,7 +20,8 @@ from mlflow_tracking.command.flag_parser import number
 from mlflow_tracking.command.flag_parser import positive as positive
 from mlflow_tracking.command.flag_parser import take as take
 from mlflow_tracking.command.flag_parser import whole as whole
-from mlflow_tracking.rows.table import Named, read_names
+from mlflow_tracking.rows.item import Named
+from mlflow_tracking.rows.table import read_names
 
 _HERE = ROOT / "mlflow_tracking"
 SHIPPED_DATA = _HERE / "data/evaluation_data.csv"

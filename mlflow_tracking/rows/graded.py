@@ -9,6 +9,7 @@ In a file of `grade_rows.py` rows without a grade are passed over: nobody has co
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from mlflow_tracking.rows.item import (
     SCALE,
     DataError,
     DataSet,
+    Named,
     Row,
 )
 from mlflow_tracking.rows.item import ANSWER_A as ANSWER_A
@@ -34,7 +36,7 @@ from mlflow_tracking.rows.labels import (
     read_winner,
 )
 from mlflow_tracking.rows.row_files import load_rows
-from mlflow_tracking.rows.table import Columns, Named
+from mlflow_tracking.rows.table import Columns
 
 
 def shown(cell: str, width: int = 40) -> str:
@@ -159,12 +161,16 @@ def load_graded(
     limit: int | None = None,
     sheet: str = "",
     named: Named = (),
+    asks: Sequence[str] = (),
 ) -> GradedData | GradedPairs:
     """Read the file at `path`; raises DataError, which names the file, the line and the remedy.
 
+    `named` are columns with other headers, `asks` further ones that the prompt uses.
     Few rows or one score for all are no errors: the statistics of them say 'not enough data'.
     """
-    data = load_rows(path, encoding, limit, needs=(QUESTION,), sheet=sheet, named=named)
+    data = load_rows(path, encoding, limit, needs=(QUESTION,), sheet=sheet, named=named).asking(
+        asks
+    )
     header = list(data.rows[0].columns)
     if is_paired(path, header):
         return GradedPairs(data, tuple(_pair(path, row) for row in data.rows), data.notes)

@@ -17,6 +17,8 @@ from mlflow_tracking.rows.conversation import answer_text, question_and_answer, 
 QUESTION, ANSWER, REFERENCE = "inputs", "predictions", "targets"  # the columns of a file
 ANSWER_A, ANSWER_B = "answer_a", "answer_b"  # of a file of pairs
 
+Named = tuple[tuple[str, str], ...]  # a column's name here, and the file's header for it
+
 SCALE = (1, 2, 3, 4, 5)  # what judges and people give
 
 
@@ -62,9 +64,14 @@ class Row:
     item: Item
     columns: Mapping[str, str]  # every column of the file, and the answer of a conversation
 
-    def asking(self, names: Sequence[str]) -> "Row":
-        """The row with an item that has these columns, too, '' where the row has none."""
-        more = tuple((name, rendered(self.columns.get(name, ""))) for name in names)
+    def asking(self, names: Sequence[str], named: Named = ()) -> "Row":
+        """The row with an item that has these columns, too, '' where the row has none.
+
+        A column that has another name here is known by the file's header as well.
+        """
+        cells = {header: self.columns.get(name, "") for name, header in named}
+        cells |= dict(self.columns)
+        more = tuple((name, rendered(cells.get(name, ""))) for name in names)
         return replace(self, item=replace(self.item, more=more)) if names else self
 
 
@@ -78,7 +85,7 @@ class DataSet:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()  # what the user should know of how the file was read
     sheet: str = ""  # of a workbook
-    columns: str = ""  # what --columns says of its headers
+    named: Named = ()  # the columns that have other headers in the file
 
     @property
     def items(self) -> list[Item]:
@@ -87,16 +94,22 @@ class DataSet:
 
     def asking(self, names: Sequence[str]) -> "DataSet":
         """The same with items that have these columns of the file, too; raises DataError."""
-        there = list(self.rows[0].columns) if self.rows else list(names)
-        for name in names:
-            if name not in there:
-                near = nearest(name, there)
-                raise DataError(
-                    f"{self.path}: no column {name}, which the prompt asks for; it has "
-                    + ", ".join(there)[:200]
-                    + (f"; did you mean {near}?" if near else "")
-                )
-        return replace(self, rows=tuple(row.asking(names) for row in self.rows))
+        if self.rows:
+            headers = (header for _, header in self.named)
+            check_asked(str(self.path), names, [*self.rows[0].columns, *headers])
+        return replace(self, rows=tuple(row.asking(names, self.named) for row in self.rows))
+
+
+def check_asked(where: str, names: Sequence[str], there: Sequence[str]) -> None:
+    """Raises DataError for a column that a prompt asks for and the file has not."""
+    for name in names:
+        if name not in there:
+            near = nearest(name, there)
+            meant = f"; did you mean {near}?" if near else ""
+            has = ", ".join(there)[:200]
+            raise DataError(
+                f"{where}: no column {name}, which the prompt asks for; it has {has}{meant}"
+            )
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

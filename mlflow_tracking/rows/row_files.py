@@ -34,13 +34,14 @@ from mlflow_tracking.rows.file_kinds import (
     format_of,
     other_format,
 )
-from mlflow_tracking.rows.item import ANSWER, QUESTION, DataError, DataSet, Row
+from mlflow_tracking.rows.item import ANSWER, QUESTION, DataError, DataSet, Named, Row
 from mlflow_tracking.rows.object_rows import read_json, read_parquet
 from mlflow_tracking.rows.sheet_rows import open_sheet
-from mlflow_tracking.rows.table import Columns, Named, PassedOver, as_flag
+from mlflow_tracking.rows.table import Columns, PassedOver
 from mlflow_tracking.rows.text_encoding import decode
 
 _HEAD_CHARS = 65_536  # of a CSV, to find its delimiter in
+_JUDGED = Columns()
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -89,7 +90,7 @@ def load_rows(
         )
     digest, rows = hashlib.sha256(data).hexdigest(), _of_one_header(rows)
     columns.check_named(str(path), [columns.header_of(name) for name in rows[0].columns])
-    return DataSet(path, digest, delimiter, rows, passed.notes(), title, as_flag(named))
+    return DataSet(path, digest, delimiter, rows, passed.notes(), title, named)
 
 
 def _of_one_header(rows: tuple[Row, ...]) -> tuple[Row, ...]:
@@ -184,10 +185,10 @@ def check_encoding(encoding: str) -> str:
 
 
 def read_blocks(
-    source: Any, file: str, encoding: str, size: int, named: Named = ()
+    source: Any, file: str, encoding: str, size: int, columns: Columns = _JUDGED
 ) -> Iterator[RowBlock]:
     """The rows of an opened file, `size` at a time; raises DataError with the line."""
-    rows = read_rows(source, file, encoding, Columns(named=named), PassedOver())
+    rows = read_rows(source, file, encoding, columns, PassedOver())
     while batch := tuple(itertools.islice(rows, size)):
         yield RowBlock(file, batch)
 

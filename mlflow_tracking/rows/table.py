@@ -17,7 +17,9 @@ from mlflow_tracking.rows.item import (
     QUESTION,
     REFERENCE,
     DataError,
+    Named,
     Row,
+    check_asked,
     nearest,
     row_of,
 )
@@ -62,7 +64,6 @@ def brief(text: str) -> str:
     return f"{shown[:200]}…" if len(shown) > 200 else shown
 
 
-Named = tuple[tuple[str, str], ...]  # a column's name here, and the file's header for it
 _PLACES = {"question": QUESTION, "answer": ANSWER, "reference": REFERENCE}
 _PLACE_OF = {column: place for place, column in _PLACES.items()}
 
@@ -102,6 +103,7 @@ class Columns:
 
     needs: tuple[str, ...] = (QUESTION, ANSWER)
     named: Named = ()
+    asks: tuple[str, ...] = ()  # further columns that the prompt uses
 
     def header_of(self, name: str) -> str:
         """What the file calls the column."""
@@ -137,6 +139,7 @@ class Columns:
         lacking = [name for name, header in self.named if header not in headers]
         if lacking:
             raise DataError(f"{where}: {self.no_column(lacking, headers)}")
+        check_asked(where, self.asks, [*headers, *(name for name, _ in self.named)])
 
     def renamed(self, where: str, headers: Sequence[str], passed: PassedOver) -> list[str]:
         """The headers by their names here; a column whose name is taken is kept under another."""
@@ -163,7 +166,7 @@ class Columns:
                 raise DataError(f"{where}: {told}")
             if ANSWER in row.columns:
                 passed.told[f"no column {ANSWER}: the last answer in {asked} is judged"] = None
-        return row
+        return row.asking(self.asks, self.named)
 
 
 def find_header(lines: Iterable[Line], columns: Columns) -> tuple[int, int, list[str]]:

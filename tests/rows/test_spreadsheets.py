@@ -191,8 +191,8 @@ def test_a_sheet_without_the_columns_names_itself_and_the_others(tmp_path: Path)
     book.create_sheet("Rows").append(HEADER)
     book.save(tmp_path / "a.xlsx")
     assert refusal(tmp_path / "a.xlsx") == (
-        "a.xlsx:1: no column inputs and predictions; it has about, this file; name it with --columns "
-        "question=HEADER,answer=HEADER (sheet 'Sheet'; --sheet: 'Rows')"
+        "a.xlsx:1: no column inputs and predictions; it has about, this file; name it with "
+        "--columns question=HEADER,answer=HEADER (sheet 'Sheet'; --sheet: 'Rows')"
     )
     assert refusal(tmp_path / "a.xlsx", sheet="Rows") == "a.xlsx: has no rows below its header"
 
