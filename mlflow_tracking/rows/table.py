@@ -144,7 +144,8 @@ class Columns:
     def renamed(self, where: str, headers: Sequence[str], passed: PassedOver) -> list[str]:
         """The headers by their names here; a column whose name is taken is kept under another."""
         ours = {header: name for name, header in self.named if header in headers}
-        taken = {name: f"file_{name}" for name in headers if name in ours.values() - ours.keys()}
+        wanted = set(ours.values()) - set(ours)
+        taken = {name: f"file_{name}" for name in headers if name in wanted}
         for name, kept in taken.items():
             if kept in headers or kept in ours.values():
                 raise DataError(f"{where}: has {name} and {kept}, too; rename one")
