@@ -81,7 +81,7 @@ def export_or_import(action: str) -> int:
     from mlflow_tracking.rows.row_files import load_rows
 
     rows = given.rows
-    data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet)
+    data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet, named=rows.columns)
     judge = wanted_judge(given.judge, data.columns)
     data = data.asking(judge.prompt.columns)
     languages = language_notes(judge.prompt, count_languages(data.items))

@@ -174,7 +174,7 @@ def load_answers(path: Path, rows: RowFlags, limit: int | None) -> GradedData:
     from mlflow_tracking.rows.item import DataError
 
     sheet = rows.sheet if path == rows.data else ""
-    graded = load_graded(path, rows.encoding, limit, sheet)
+    graded = load_graded(path, rows.encoding, limit, sheet, rows.columns)
     if isinstance(graded, GradedPairs):
         raise DataError(f"{path}: has pairs; compare_prompts.py needs graded answers")
     return graded

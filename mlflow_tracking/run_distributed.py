@@ -54,6 +54,7 @@ def judge_and_record() -> int:
     # Only now, or a typo in a flag would be told after the seconds that this takes.
     from mlflow_tracking.command.experiment import wanted_judge
     from mlflow_tracking.rows.row_files import check_encoding, find_files
+    from mlflow_tracking.rows.table import Columns
 
     try:
         from mlflow_tracking.cluster.driver import check_files
@@ -66,11 +67,11 @@ def judge_and_record() -> int:
         )
         return 2
     # A mistake in the prompt need not wait for Ray.
-    words = wanted_judge(judge, None).prompt.columns
+    columns = Columns(named=cluster.columns, shows=wanted_judge(judge, None).prompt.columns)
     files, encoding = find_files(cluster.data), check_encoding(cluster.encoding)
     with running_ray(cluster.ray_address, cluster.workers, cluster.object_store_mb):
         stop_on_sigterm()
-        checked = check_files(files, encoding, cluster.rows_per_block, words)
+        checked = check_files(files, encoding, cluster.rows_per_block, columns)
         experiment = check_cluster_judge(checked, cluster, judge, calls, kept, settings)
         for line in experiment.judge.warnings:
             warn(f"note: {line}")

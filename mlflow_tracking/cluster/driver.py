@@ -22,6 +22,7 @@ from mlflow_tracking.cluster.worker import BlockJob, BlockJudge
 from mlflow_tracking.rows.item import DataError, Item
 from mlflow_tracking.rows.language import Language, count_languages
 from mlflow_tracking.rows.row_files import RowBlock
+from mlflow_tracking.rows.table import Columns
 
 _BLOCKS_AT_ONCE = 2  # of a worker: one comes to its end while the next is begun
 
@@ -66,13 +67,10 @@ class CheckedFiles:
 
 
 def check_files(
-    files: Sequence[str], encoding: str, rows_per_block: int, shown: Sequence[str] = ()
+    files: Sequence[str], encoding: str, rows_per_block: int, columns: Columns
 ) -> CheckedFiles:
-    """Read every row of the files; raises DataError for the first mistake in their order.
-
-    `shown` are the further columns that the judge may be shown.
-    """
-    source = RowFiles(dict.fromkeys(files), encoding, rows_per_block, shown)
+    """Read every row of the files; raises DataError for the first mistake in their order."""
+    source = RowFiles(dict.fromkeys(files), encoding, rows_per_block, columns)
     found = ray.data.read_datasource(source).map(_describe)
     digests: dict[str, dict[int, str]] = {}
     names = {path.partition("://")[2] or path: path for path in files}
@@ -134,6 +132,7 @@ def judge_files(
     finished: frozenset[str],
     job: BlockJob,
     workers: int,
+    columns: Columns,
 ) -> Iterator[BlockCounts]:
     """Judge the blocks that are not finished; gives what came of each, once it is written.
 
@@ -141,7 +140,7 @@ def judge_files(
     """
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # bytes: a block of rows is handed on alone, and at once
-    source = RowFiles(wanted, encoding, rows_per_block, job.settings.prompt.columns, finished)
+    source = RowFiles(wanted, encoding, rows_per_block, columns, finished)
     pool = ray.data.ActorPoolStrategy(size=workers, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE)
     judged = ray.data.read_datasource(source).map_batches(
         BlockJudge, fn_constructor_args=(job,), batch_size=1, compute=pool, num_cpus=1

@@ -7,7 +7,7 @@ of its own blocks never changes what is judged, written and kept together.
 """
 
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from ray.data.datasource import FileBasedDatasource
 from mlflow_tracking.rows.file_kinds import is_parquet
 from mlflow_tracking.rows.item import DataError
 from mlflow_tracking.rows.row_files import RowBlock, read_blocks
+from mlflow_tracking.rows.table import Columns
 
 
 class RowFiles(FileBasedDatasource):  # type: ignore[misc]  # Ray is untyped to mypy
@@ -26,17 +27,14 @@ class RowFiles(FileBasedDatasource):  # type: ignore[misc]  # Ray is untyped to 
         files: Mapping[str, int | None],
         encoding: str,
         rows_per_block: int,
-        shown: Sequence[str] = (),
+        columns: Columns,
         finished: frozenset[str] = frozenset(),
     ) -> None:
-        """`files`: how many rows of each are wanted, None for all; `finished` blocks are not.
-
-        `shown` are the further columns that the judge is shown.
-        """
+        """`files`: how many rows of each are wanted, None for all; `finished` blocks are not."""
         super().__init__(list(files))
         self._rows = {path.partition("://")[2] or path: limit for path, limit in files.items()}
         self._encoding, self._rows_per_block, self._finished = encoding, rows_per_block, finished
-        self._shown = tuple(shown)
+        self._columns = columns
 
     def _open_input_source(self, filesystem: Any, path: str, **open_args: Any) -> Any:
         if is_parquet(path):
@@ -45,13 +43,12 @@ class RowFiles(FileBasedDatasource):  # type: ignore[misc]  # Ray is untyped to 
 
     def _read_stream(self, f: Any, path: str) -> Iterator[pa.Table]:
         left = self._rows.get(path)
-        blocks = read_blocks(f, path, self._encoding, self._rows_per_block)
+        blocks = read_blocks(f, path, self._encoding, self._rows_per_block, self._columns)
         try:
             for block in blocks:
-                rows = tuple(row.showing(self._shown) for row in block.rows[:left])
-                block = RowBlock(block.file, rows)
                 if left is not None:
-                    left -= len(rows)
+                    block = RowBlock(block.file, block.rows[:left])
+                    left -= len(block.rows)
                 if block.rows and block.name not in self._finished:
                     yield _as_row(pickle.dumps(block), "")
                 if left == 0:

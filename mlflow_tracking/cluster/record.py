@@ -32,7 +32,8 @@ from mlflow_tracking.recording.run import TrackingError, check_run, open_experim
 from mlflow_tracking.recording.sample import RowSample
 from mlflow_tracking.recording.summary import summarise
 from mlflow_tracking.recording.totals import Totals
-from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataSet, Item, Row
+from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataSet, Row, item_of
+from mlflow_tracking.rows.table import Columns
 
 _JUDGED_BY = "judged_by"  # a tag of the run
 
@@ -46,7 +47,7 @@ def check_cluster_judge(
     settings: Settings,
 ) -> Experiment:
     """Check the judge, and that it can be asked about the longest row."""
-    data = DataSet(Path(cluster.data), checked.sha256, "", ())
+    data = DataSet(Path(cluster.data), checked.sha256, "", (), named=cluster.columns)
     items = [checked.longest]
     wanted = wanted_judge(judge, tuple(checked.columns))
     found = check_judge(data, items, cluster.limit, wanted, calls, run, settings)
@@ -132,6 +133,7 @@ def _judge(
                 finished,
                 _job(run.experiment, cluster, results),
                 cluster.workers,
+                Columns(named=cluster.columns),
             )
             reached: dict[str, tuple[int, int]] = {}
             for block in judged:
@@ -191,7 +193,6 @@ def _record(run: RecordedRun, cluster: ClusterFlags, results: VerdictFolder, row
 
 def _as_row(record: dict[str, object], shown: Sequence[str]) -> Row:
     """The row as the report and the traces show it."""
-    reference = str(record.get(REFERENCE) or "").strip()
-    columns = {name: str(record[name] or "") for name in (QUESTION, ANSWER, FILE, *shown)}
-    item = Item(columns[QUESTION], columns[ANSWER], reference)
-    return Row(int(str(record["row"])), 0, item, columns).showing(shown)
+    columns = {name: str(record.get(name) or "") for name in (QUESTION, ANSWER, FILE, *shown)}
+    judged = item_of({**columns, REFERENCE: str(record.get(REFERENCE) or "")})
+    return Row(int(str(record["row"])), 0, judged, columns).showing(shown)

@@ -20,6 +20,7 @@ from mlflow_tracking.judge.prompt import check_explain_below, check_score_only, 
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import DataSet, Item
 from mlflow_tracking.rows.row_files import load_rows
+from mlflow_tracking.rows.table import as_flag
 
 # Params that must be the same for a run to be resumed, beside the judge's fingerprint.
 _SAME = (
@@ -86,15 +87,17 @@ class Experiment:
             "scorer": "evaluate_with_llm_judge",
             "mlflow_version": version("mlflow"),
         }
-        sheet = {"data_sheet": self.data.sheet} if self.data.sheet else {}
-        return params | sheet | dict(self.more_params)
+        read = {"data_sheet": self.data.sheet, "columns": as_flag(self.data.named)}
+        given = {name: value for name, value in read.items() if value}
+        return params | given | dict(self.more_params)
 
     def journal_header(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed."""
         params = self.params()
         same = {name: params[name] for name in (*_SAME, *self.same)}
-        if "data_sheet" in params:  # the file's sha256 is the same for all of its sheets
-            same["data_sheet"] = params["data_sheet"]
+        for name in ("data_sheet", "columns"):  # the file's sha256 is the same for all of them
+            if name in params:
+                same[name] = params[name]
         return same | {"judge": self.judge.settings.fingerprint}
 
 
@@ -102,7 +105,7 @@ def read_experiment(
     rows: RowFlags, judge: JudgeFlags, calls: CallFlags, run: RunFlags, settings: Settings
 ) -> Experiment:
     """Read the rows and the prompt, and check the server; raises the mistake of what is wrong."""
-    data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet)
+    data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet, named=rows.columns)
     wanted = wanted_judge(judge, data.columns)
     data = data.asking(wanted.prompt.columns)
     return check_judge(data, data.items, rows.limit, wanted, calls, run, settings)

@@ -3,102 +3,36 @@
     python mlflow_tracking/run_experiment.py --help
     python mlflow_tracking/run_experiment.py --limit 5 --concurrency 8
 
-A group is a dataclass whose fields are flags: `base_url` is `--base-url`. A command adds the groups
-that it takes to its parser and gets their values back with `take`.
+A group of flags is a dataclass; flag_parser.py says how one is read.
 """
 
 import argparse
-from collections.abc import Callable, Collection
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Literal
 
 from llm_client.caller import RetryPolicy
-from llm_client.settings import ROOT, redacted
+from llm_client.settings import ROOT
+from mlflow_tracking.command.flag_parser import FlagParser as FlagParser
+from mlflow_tracking.command.flag_parser import flag as flag
+from mlflow_tracking.command.flag_parser import natural as natural
+from mlflow_tracking.command.flag_parser import number
+from mlflow_tracking.command.flag_parser import positive as positive
+from mlflow_tracking.command.flag_parser import take as take
+from mlflow_tracking.command.flag_parser import whole as whole
+from mlflow_tracking.rows.item import Named
+from mlflow_tracking.rows.table import read_names
 
 _HERE = ROOT / "mlflow_tracking"
 SHIPPED_DATA = _HERE / "data/evaluation_data.csv"
 SHIPPED_PROMPT = _HERE / "prompts/judge_prompt.txt"
 
-_Group = TypeVar("_Group")
 
-
-class FlagParser(argparse.ArgumentParser):
-    """A mistake is told in one line, without the usage's ten."""
-
-    def __init__(self, command: str, description: str | None) -> None:
-        super().__init__(
-            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        self._command = command
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with code 2."""
-        self.exit(2, f"{self._command}: {message} (see --help)\n")
-
-    def add(self, flag: str, text: str, **options: Any) -> None:
-        """A flag; its default is shown by --help."""
-        shown = options.get("default")
-        told = shown not in (None, "", ()) and not options.get("action")
-        suffix = f" (default: {redacted(_short(shown))})" if told else ""
-        self.add_argument(flag, help=(text + suffix).replace("%", "%%"), **options)
-
-    def add_group(self, group: type, without: Collection[str] = (), **defaults: Any) -> None:
-        """The flags of a group, with other `defaults` than its own where they are given."""
-        for one in fields(group):
-            if one.name in without or "text" not in one.metadata:
-                continue
-            options: dict[str, Any] = dict(one.metadata)
-            default = defaults.get(one.name, options.pop("shown", one.default))
-            if one.type in (bool, "bool"):
-                options["action"] = "store_true"
-            elif default is MISSING:
-                options["required"] = True
-            else:
-                options["default"] = default
-            self.add(f"--{one.name.strip('_').replace('_', '-')}", dest=one.name, **options)
-
-
-def flag(text: str, default: Any = MISSING, **options: Any) -> Any:
-    """A field that is a flag; `shown` is the default that is typed for a value such as None."""
-    return field(default=default, metadata={"text": text, **options})
-
-
-def take(group: Callable[..., _Group], given: argparse.Namespace) -> _Group:
-    """The values of a group, of the flags that the command has; the others have its defaults."""
-    names = {one.name for one in fields(group)}  # type: ignore[arg-type]  # a dataclass
-    return group(**{name: value for name, value in vars(given).items() if name in names})
-
-
-def _short(default: object) -> str:
+def _columns(text: str) -> Named:
     try:
-        return str(Path(default).relative_to(ROOT)) if isinstance(default, Path) else str(default)
-    except ValueError:
-        return str(default)
-
-
-def whole(least: int, wanted: str, most: int = 2**63 - 1) -> Callable[[str], int]:
-    """A `type=` for whole numbers; `wanted` is what a mistake is told to be none of."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"'{text}' is {wanted}")
-        return int(text)
-
-    return read
-
-
-def _number(low: float, high: float, wanted: str) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")  # which lies between no two numbers
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"'{text}' is not {wanted}")
-        return value
-
-    return read
+        return read_names(text)
+    except ValueError as mistake:
+        raise argparse.ArgumentTypeError(str(mistake)) from None
 
 
 def _concurrency(text: str) -> int | None:
@@ -106,13 +40,12 @@ def _concurrency(text: str) -> int | None:
     return None if text == "auto" else whole(1, wanted)(text)
 
 
-positive = whole(1, "not a whole number from 1")
-natural = whole(0, "not a whole number from 0")
 _seed = whole(0, "not a whole number from 0 to 2^63 - 1")
-_temperature = _number(0, 2, "a temperature from 0 to 2")
-_seconds = _number(1e-9, 1e12, "a number of seconds")
-_share = _number(0, 1, "a share from 0 to 1")
-_risk = _number(0.001, 0.5, "a share from 0.001 to 0.5")
+_temperature = number(0, 2, "a temperature from 0 to 2")
+_seconds = number(1e-9, 1e12, "a number of seconds")
+_share = number(0, 1, "a share from 0 to 1")
+_risk = number(0.001, 0.5, "a share from 0.001 to 0.5")
+_COLUMNS = "the file's headers for question, answer, reference or any other column"
 
 
 @dataclass(frozen=True)
@@ -125,6 +58,7 @@ class RowFlags:
     encoding: str = flag("a CSV's encoding", "utf-8")
     sheet: str = flag("a workbook's sheet (default: the first)", "", metavar="NAME")
     limit: int | None = flag("judge only the first N rows", None, type=positive, metavar="N")
+    columns: Named = flag(_COLUMNS, (), type=_columns, metavar="NAME=HEADER[,...]")
 
 
 @dataclass(frozen=True)
@@ -323,6 +257,7 @@ class ClusterFlags:
     )
     encoding: str = flag("a CSV's encoding", "utf-8")
     limit: int | None = flag("judge only the first N rows", None, type=positive, metavar="N")
+    columns: Named = flag(_COLUMNS, (), type=_columns, metavar="NAME=HEADER[,...]")
 
 
 def check_scoring(parser: FlagParser, given: argparse.Namespace) -> None:

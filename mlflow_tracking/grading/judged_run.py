@@ -22,7 +22,7 @@ from mlflow_tracking.cluster.verdict_files import FILE, OutputError, VerdictFold
 from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
 from mlflow_tracking.recording.results import RESULTS_AT, RESULTS_TABLE
 from mlflow_tracking.recording.run import RUN_TAGS, TrackingError
-from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, Item
+from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, Item, item_of
 from mlflow_tracking.stats.estimate import Array
 
 LAST = "last"
@@ -56,7 +56,10 @@ class JudgedRun:
         """What was judged, row by row."""
         references = self.rows[REFERENCE] if REFERENCE in self.rows else [""] * len(self.rows)
         texts = zip(self.rows[QUESTION], self.rows[ANSWER], references, strict=True)
-        return [Item(str(q), str(a), str(r or "").strip()) for q, a, r in texts]
+        return [
+            item_of({QUESTION: str(q), ANSWER: str(a), REFERENCE: str(r or "")})
+            for q, a, r in texts
+        ]
 
     def read_prompt(self) -> JudgePrompt:
         """The prompt as the run recorded it; raises TrackingError if it recorded none."""

@@ -11,7 +11,6 @@ ClaimForm. Where a row has nothing for a place, its paragraph is left out, or on
 another of the row's texts stands in the same paragraph.
 """
 
-import difflib
 import functools
 import hashlib
 import re
@@ -25,14 +24,14 @@ from llm_client.settings import ROOT
 from mlflow_tracking.defence.quotation import count_words, quotable
 from mlflow_tracking.defence.safe_text import TextSafety
 from mlflow_tracking.judge.reply_form import PromptError, ReplyForm, read_choice, read_form
-from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, Item
+from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, Item, nearest
 
 # Those of a file's columns that have names of their own, and two answers that are compared.
 _PLACES = ("question", "answer", "reference", "answer_a", "answer_b")
 _REQUIRED = ("question", "answer", "answer_a", "answer_b")  # a row without one is not asked about
 _NAMED = {QUESTION: "question", ANSWER: "answer", REFERENCE: "reference"}
 _LONE_WORD = re.compile(r"\{([^\W\d]\w*)\}")
-_NEAR = 0.75  # difflib's ratio from which a name is taken for a misspelt one: contxt has 0.92
+_NEAR = 0.75  # from which a name is taken for a misspelt one: contxt has 0.92
 
 Counts = Literal["claim", "answer", "mean", "smaller"]
 
@@ -208,8 +207,8 @@ def _columns_in(
         if word in columns:
             continue
         known = [*_PLACES[:3], *(name for name in columns if name not in _NAMED)]
-        if near := difflib.get_close_matches(word, known, 1, _NEAR):
-            raise PromptError(f"{where} is no column of the rows; is it {{{near[0]}}}?")
+        if near := nearest(word, known, _NEAR):
+            raise PromptError(f"{where} is no column of the rows; is it {{{near}}}?")
         notes.append(f"{where} is no column of the rows; the judge is shown it as it stands")
     for name in columns:
         if f"{{{name}}}" in text and not _LONE_WORD.fullmatch(f"{{{name}}}"):

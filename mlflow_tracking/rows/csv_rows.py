@@ -6,10 +6,10 @@ python mlflow_tracking/run_experiment.py --data my.csv --encoding cp1251
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from mlflow_tracking.rows.item import ANSWER, QUESTION, DataError, Row
-from mlflow_tracking.rows.table import Line, PassedOver, find_header, no_header, read_table
+from mlflow_tracking.rows.item import DataError, Row
+from mlflow_tracking.rows.table import Columns, Line, PassedOver, find_header, no_header, read_table
 
 # Excel writes semicolons where the comma is the decimal sign, Russia included.
 _DELIMITERS = (",", ";", "\t", "|")
@@ -24,16 +24,19 @@ def allow_long_fields(characters: int) -> None:
     csv.field_size_limit(max(csv.field_size_limit(), characters))
 
 
-def find_delimiter(path: str, text: str, needs: Sequence[str] = (QUESTION, ANSWER)) -> str:
+def find_delimiter(path: str, text: str, columns: Columns) -> str:
     """The sign between the fields of a CSV that begins with `text`; raises DataError."""
     told = _SEP.match(text)
     named = [told[1].replace("\\t", "\t")] if told else []
     delimiters = list(dict.fromkeys((*named, *_DELIMITERS)))
+    found = []
     for delimiter in delimiters:
-        if find_header(_loose(text, delimiter), needs)[1]:
+        first, at, names = find_header(_loose(text, delimiter), columns)
+        if at:
             return delimiter
-    first, _, names = find_header(_loose(text, delimiters[0]), needs)
-    raise DataError(no_header(path, first, names, needs))
+        found.append((-len(columns.lacks(names)), len(names), first, names))
+    *_, first, names = max(found, key=lambda one: one[:2])
+    raise DataError(no_header(path, first, names, columns))
 
 
 def _loose(text: str, delimiter: str) -> Iterator[Line]:
@@ -51,18 +54,13 @@ def _loose(text: str, delimiter: str) -> Iterator[Line]:
 
 
 def read_csv_rows(
-    path: str,
-    lines: Iterable[str],
-    delimiter: str,
-    needs: Sequence[str] = (QUESTION, ANSWER),
-    passed: PassedOver | None = None,
+    path: str, lines: Iterable[str], delimiter: str, columns: Columns, passed: PassedOver
 ) -> Iterator[Row]:
     """The rows of a CSV, one after another; raises DataError, which names the line.
 
     The lines keep their ends, as they are in the file: those inside a field are the answer's.
     """
-    passed = PassedOver() if passed is None else passed
-    yield from read_table(path, _strict(path, lines, delimiter), needs, passed)
+    yield from read_table(path, _strict(path, lines, delimiter), columns, passed)
 
 
 def _strict(path: str, lines: Iterable[str], delimiter: str) -> Iterator[Line]:

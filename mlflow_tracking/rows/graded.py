@@ -14,7 +14,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from mlflow_tracking.rows.item import ANSWER, QUESTION, SCALE, DataError, DataSet, Row
+from mlflow_tracking.rows.conversation import answer_text
+from mlflow_tracking.rows.item import (
+    ANSWER,
+    QUESTION,
+    SCALE,
+    DataError,
+    DataSet,
+    Named,
+    Row,
+)
+from mlflow_tracking.rows.item import ANSWER_A as ANSWER_A
+from mlflow_tracking.rows.item import ANSWER_B as ANSWER_B
 from mlflow_tracking.rows.labels import Winner as Winner
 from mlflow_tracking.rows.labels import (
     is_dash,
@@ -25,6 +36,7 @@ from mlflow_tracking.rows.labels import (
     read_winner,
 )
 from mlflow_tracking.rows.row_files import load_rows
+from mlflow_tracking.rows.table import Columns
 
 
 def shown(cell: str, width: int = 40) -> str:
@@ -38,7 +50,7 @@ GRADE, FEEDBACK = "human_score", "human_feedback"
 # of rows), in which stratum, and how many such units there were to draw from, there and in all.
 DRAWN_FROM, UNIT, STRATUM = "drawn_from", "unit", "stratum"
 STRATUM_UNITS, ALL_UNITS = "stratum_units", "all_units"
-ANSWER_A, ANSWER_B, WINNER = "answer_a", "answer_b", "winner"
+WINNER = "winner"
 _SCORED, _PAIRED = (QUESTION, ANSWER, GRADE), (QUESTION, ANSWER_A, ANSWER_B, WINNER)
 
 
@@ -73,7 +85,8 @@ def is_rater(name: str) -> bool:
 
 def _no_column(path: Path, lacking: list[str], header: list[str], needs: tuple[str, ...]) -> str:
     names = shown(", ".join(header), 200)
-    return f"{path}:1: no column {' and '.join(lacking)}; it has {names}, needs {','.join(needs)}"
+    missing = f"no column {' and '.join(lacking)}; it has {names}, needs {','.join(needs)}"
+    return f"{path}:1: {missing}{Columns().remedy(lacking, header)}"
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ class GradedData:
 
     def asking(self, names: Sequence[str]) -> "GradedData":
         """The rows as they are judged by prompts that show these further columns."""
-        rows = tuple(replace(one, row=one.row.showing(names)) for one in self.rows)
+        rows = tuple(replace(one, row=one.row.showing(names, self.data.named)) for one in self.rows)
         return replace(self, rows=rows)
 
     @property
@@ -148,18 +161,25 @@ class GradedPairs:
 
     def asking(self, names: Sequence[str]) -> "GradedPairs":
         """The pairs as they are judged by prompts that show these further columns."""
-        pairs = tuple(replace(one, row=one.row.showing(names)) for one in self.pairs)
+        pairs = tuple(
+            replace(one, row=one.row.showing(names, self.data.named)) for one in self.pairs
+        )
         return replace(self, pairs=pairs)
 
 
 def load_graded(
-    path: Path, encoding: str = "utf-8", limit: int | None = None, sheet: str = ""
+    path: Path,
+    encoding: str = "utf-8",
+    limit: int | None = None,
+    sheet: str = "",
+    named: Named = (),
 ) -> GradedData | GradedPairs:
     """Read the file at `path`; raises DataError, which names the file, the line and the remedy.
 
+    `named` are columns with other headers.
     Few rows or one score for all are no errors: the statistics of them say 'not enough data'.
     """
-    data = load_rows(path, encoding, limit, needs=(QUESTION,), sheet=sheet)
+    data = load_rows(path, encoding, limit, needs=(QUESTION,), sheet=sheet, named=named)
     header = list(data.rows[0].columns)
     if is_paired(path, header):
         return GradedPairs(data, tuple(_pair(path, row) for row in data.rows), data.notes)
@@ -277,7 +297,8 @@ def _pair(path: Path, row: Row) -> GradedPair:
         raise DataError(_empty(path, row, WINNER))
     if winner is None:
         raise DataError(f"{path}:{row.line}: {WINNER} is '{shown(cell)}'; write a, b or tie")
-    return GradedPair(row, row.columns[ANSWER_A], row.columns[ANSWER_B], winner, _feedback(row))
+    first, second = (answer_text(row.columns[name]) for name in (ANSWER_A, ANSWER_B))
+    return GradedPair(row, first, second, winner, _feedback(row))
 
 
 def _feedback(row: Row) -> str:

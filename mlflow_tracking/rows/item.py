@@ -6,15 +6,20 @@
 Read by row_files.py for `python mlflow_tracking/run_experiment.py --data my.csv`.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llm_client.settings import UserMistake
+from mlflow_tracking.rows.conversation import answer_text, question_and_answer, rendered
 from mlflow_tracking.rows.scale import ONE_TO_FIVE
 
 QUESTION, ANSWER, REFERENCE = "inputs", "predictions", "targets"  # the columns of a file
+ANSWER_A, ANSWER_B = "answer_a", "answer_b"  # of a file of pairs
 SCALE = ONE_TO_FIVE.values
+
+Named = tuple[tuple[str, str], ...]  # a column's name here, and the file's header for it
 
 
 class DataError(UserMistake):
@@ -59,11 +64,16 @@ class Row:
     number: int  # from 1, in the file's order
     line: int  # of the file, where the row starts
     item: Item
-    columns: Mapping[str, str]  # every column of the file
+    columns: Mapping[str, str]  # every column of the file, and the answer of a conversation
 
-    def showing(self, names: Sequence[str]) -> "Row":
-        """The row as it is judged by a prompt that shows further columns, '' for what it lacks."""
-        more = tuple((name, self.columns.get(name, "")) for name in names)
+    def showing(self, names: Sequence[str], named: Named = ()) -> "Row":
+        """The row as it is judged by a prompt that shows further columns, '' for what it lacks.
+
+        A column that has another name here is known by the file's header as well.
+        """
+        cells = {header: self.columns.get(name, "") for name, header in named}
+        cells |= dict(self.columns)
+        more = tuple((name, rendered(cells.get(name, ""))) for name in names)
         return replace(self, item=replace(self.item, more=more))
 
 
@@ -77,6 +87,7 @@ class DataSet:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()  # what the user should know of how the file was read
     sheet: str = ""  # of a workbook
+    named: Named = ()  # the columns that have other headers in the file
 
     @property
     def items(self) -> list[Item]:
@@ -85,15 +96,37 @@ class DataSet:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns."""
-        return tuple(self.rows[0].columns) if self.rows else ()
+        """The names of the columns, with the file's own for those that have others here."""
+        headers = (header for _, header in self.named)
+        return tuple(dict.fromkeys((*self.rows[0].columns, *headers))) if self.rows else ()
 
     def asking(self, names: Sequence[str]) -> "DataSet":
         """The rows as they are judged by a prompt that shows these further columns."""
-        return replace(self, rows=tuple(row.showing(names) for row in self.rows))
+        return replace(self, rows=tuple(row.showing(names, self.named) for row in self.rows))
+
+
+def nearest(name: str, names: Sequence[str], alike: float = 0.6) -> str:
+    """Which of the names is meant; '' if none comes near, by difflib's ratio."""
+    folded = {known.casefold(): known for known in names}
+    found = difflib.get_close_matches(name.casefold(), folded, 1, alike)
+    return folded[found[0]] if found else ""
+
+
+def item_of(columns: Mapping[str, str]) -> Item:
+    """What is judged of a row with these columns."""
+    question, answer = _judged(columns)
+    return Item(question, answer or "", answer_text(columns.get(REFERENCE, "")).strip())
 
 
 def row_of(number: int, line: int, columns: Mapping[str, str]) -> Row:
-    """The row with these columns; without the column of the answer or the reference it has ''."""
-    answer, reference = columns.get(ANSWER, ""), columns.get(REFERENCE, "").strip()
-    return Row(number, line, Item(columns[QUESTION], answer, reference), columns)
+    """The row with these columns; an answer that is a conversation's last becomes one of them."""
+    answer = _judged(columns)[1] if ANSWER not in columns else None
+    columns = columns if answer is None else {**columns, ANSWER: answer}
+    return Row(number, line, item_of(columns), columns)
+
+
+def _judged(columns: Mapping[str, str]) -> tuple[str, str | None]:
+    """Question and answer; of a pair, whose answers have columns of their own, the question."""
+    if ANSWER_A in columns and ANSWER not in columns:
+        return rendered(columns[QUESTION]), None
+    return question_and_answer(columns[QUESTION], columns.get(ANSWER))

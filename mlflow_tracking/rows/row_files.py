@@ -3,10 +3,8 @@
     python mlflow_tracking/run_experiment.py --data my.jsonl
     python mlflow_tracking/run_distributed.py --data 'answers/*.parquet' --output verdicts/
 
-What is judged must be text: a number or an object in `inputs`, `predictions` or `targets` is a
-mistake that is told, since nobody could say how it should be written out. JSON's null is ''.
-Other columns are kept as text, JSON where they are no text. In a workbook and a CSV a cell is what
-a person sees in it.
+In a workbook and a CSV a cell is what a person sees in it; object_rows.py says what is made of
+values that are no text.
 """
 
 import codecs
@@ -17,7 +15,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +23,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet as pq
 
 from mlflow_tracking.rows.csv_rows import allow_long_fields, find_delimiter, read_csv_rows
 from mlflow_tracking.rows.file_kinds import (
@@ -37,12 +34,14 @@ from mlflow_tracking.rows.file_kinds import (
     format_of,
     other_format,
 )
-from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataError, DataSet, Row, row_of
+from mlflow_tracking.rows.item import ANSWER, QUESTION, DataError, DataSet, Named, Row
+from mlflow_tracking.rows.object_rows import read_json, read_parquet
 from mlflow_tracking.rows.sheet_rows import open_sheet
-from mlflow_tracking.rows.table import PassedOver, brief
+from mlflow_tracking.rows.table import Columns, PassedOver
 from mlflow_tracking.rows.text_encoding import decode
 
 _HEAD_CHARS = 65_536  # of a CSV, to find its delimiter in
+_JUDGED = Columns()
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -52,12 +51,14 @@ def load_rows(
     limit: int | None = None,
     needs: Sequence[str] = (QUESTION, ANSWER),
     sheet: str = "",
+    named: Named = (),
 ) -> DataSet:
     """Read the file at `path`, a CSV unless its name says otherwise; raises DataError.
 
     `needs` are the columns that the file must have, `sheet` is one of a workbook, the first unless
-    it is named. A mistake names the file and the line.
+    it is chosen, `named` are columns with other headers. A mistake names the file and the line.
     """
+    columns = Columns(tuple(needs), named)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -72,23 +73,24 @@ def load_rows(
     passed, delimiter, title = PassedOver(), "", ""
     if kind == "sheet":
         opened_sheet = open_sheet(str(path), data, sheet)
-        title, found = opened_sheet.title, opened_sheet.rows(needs, passed)
+        title, found = opened_sheet.title, opened_sheet.rows(columns, passed)
     elif kind in ("", "csv") and not packed:
         text = decode(path, data, encoding)
         allow_long_fields(len(text) + 1)
-        delimiter = find_delimiter(str(path), text, needs)
+        delimiter = find_delimiter(str(path), text, columns)
         lines = io.StringIO(text, newline="")
-        found = read_csv_rows(str(path), lines, delimiter, needs, passed)
+        found = read_csv_rows(str(path), lines, delimiter, columns, passed)
     else:
         opened = pa.input_stream(io.BytesIO(data), compression=compression_of(path.name))
-        found = read_rows(opened, str(path), check_encoding(encoding), needs, passed)
+        found = read_rows(opened, str(path), check_encoding(encoding), columns, passed)
     rows = tuple(itertools.islice(found, limit))
     if not rows:
         raise DataError(
             f"{path}: has no rows" + (" below its header" if delimiter or title else "")
         )
-    digest = hashlib.sha256(data).hexdigest()
-    return DataSet(path, digest, delimiter, _of_one_header(rows), passed.notes(), title)
+    digest, rows = hashlib.sha256(data).hexdigest(), _of_one_header(rows)
+    columns.check_named(str(path), [columns.header_of(name) for name in rows[0].columns])
+    return DataSet(path, digest, delimiter, rows, passed.notes(), title, named)
 
 
 def _of_one_header(rows: tuple[Row, ...]) -> tuple[Row, ...]:
@@ -182,29 +184,26 @@ def check_encoding(encoding: str) -> str:
     return "utf-8-sig" if name == "utf-8" else name
 
 
-def read_blocks(source: Any, file: str, encoding: str, size: int) -> Iterator[RowBlock]:
+def read_blocks(
+    source: Any, file: str, encoding: str, size: int, columns: Columns = _JUDGED
+) -> Iterator[RowBlock]:
     """The rows of an opened file, `size` at a time; raises DataError with the line."""
-    rows = read_rows(source, file, encoding)
+    rows = read_rows(source, file, encoding, columns, PassedOver())
     while batch := tuple(itertools.islice(rows, size)):
         yield RowBlock(file, batch)
 
 
 def read_rows(
-    source: Any,
-    file: str,
-    encoding: str,
-    needs: Sequence[str] = (QUESTION, ANSWER),
-    passed: PassedOver | None = None,
+    source: Any, file: str, encoding: str, columns: Columns, passed: PassedOver
 ) -> Iterator[Row]:
     """The rows of an opened file, one after another; raises DataError with the line."""
     kind = format_of(file) or "csv"
-    readers = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet, "sheet": _read_sheet}
-    passed = PassedOver() if passed is None else passed
+    readers = {"csv": _read_csv, "json": read_json, "parquet": read_parquet, "sheet": _read_sheet}
     try:
         if kind in ("csv", "json"):
             source = io.BufferedReader(source)
             check_content(file, source.peek(HEAD_BYTES)[:HEAD_BYTES])
-        yield from readers[kind](source, file, encoding, needs, passed)
+        yield from readers[kind](source, file, encoding, columns, passed)
     except (UnicodeError, pa.ArrowInvalid) as error:
         cause = f"is not {encoding.removesuffix('-sig')}" if isinstance(error, UnicodeError) else ""
         raise DataError(f"{file}: {cause or _one_line(error)}; {_REMEDY[kind]}") from None
@@ -219,114 +218,22 @@ _REMEDY = {
 
 
 def _read_csv(
-    source: Any, file: str, encoding: str, needs: Sequence[str], passed: PassedOver
+    source: Any, file: str, encoding: str, columns: Columns, passed: PassedOver
 ) -> Iterator[Row]:
     text = io.TextIOWrapper(source, encoding, newline="")
     head = text.read(_HEAD_CHARS) + text.readline()
     allow_long_fields(sys.maxsize)
-    delimiter = find_delimiter(file, head, needs)
+    delimiter = find_delimiter(file, head, columns)
     lines: Iterable[str] = itertools.chain(io.StringIO(head, newline=""), text)
-    yield from read_csv_rows(file, lines, delimiter, needs, passed)
+    yield from read_csv_rows(file, lines, delimiter, columns, passed)
 
 
 def _read_sheet(
-    source: Any, file: str, _: str, needs: Sequence[str], passed: PassedOver
+    source: Any, file: str, _: str, columns: Columns, passed: PassedOver
 ) -> Iterator[Row]:
     content = source.read()
     check_content(file, content)
-    yield from open_sheet(file, content).rows(needs, passed)
-
-
-def _read_json(
-    source: Any, file: str, _: str, needs: Sequence[str], passed: PassedOver
-) -> Iterator[Row]:
-    number = 0
-    lines = io.TextIOWrapper(source, "utf-8-sig", newline="\n")
-    for line, text in enumerate(lines, 1):
-        text = text.lstrip("\ufeff")  # of a file that was put behind another
-        if not text.strip():
-            continue
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"{file}:{line}: is not JSON ({error})") from None
-        if not isinstance(values, dict):
-            raise DataError(f"{file}:{line}: is not an object; one {{...}} a line is read")
-        row = _row(f"{file}:{line}", number + 1, line, values, needs)
-        if any(text.strip() for text in row.columns.values()):
-            number += 1
-            yield row
-        else:
-            passed.row(line)
-
-
-def _read_parquet(
-    source: Any, file: str, _: str, needs: Sequence[str], passed: PassedOver
-) -> Iterator[Row]:
-    table = pq.ParquetFile(source)
-    schema = table.schema_arrow
-    for name in (QUESTION, ANSWER, REFERENCE):
-        kind = schema.field(name).type if name in schema.names else None
-        if kind is not None and not _is_text(kind):
-            raise DataError(f"{file}: the column {name} is {kind}, not text; write it as text")
-    _check_columns(file, schema.names, needs)
-    number = 0
-    batches = table.iter_batches(batch_size=1000)
-    for line, values in enumerate(itertools.chain.from_iterable(map(_dicts, batches)), 1):
-        row = _row(f"{file}, row {line}", number + 1, line, values, needs)
-        if any(text.strip() for text in row.columns.values()):
-            number += 1
-            yield row
-        else:
-            passed.row(line)
-
-
-def _dicts(batch: Any) -> list[dict[str, Any]]:
-    return list(batch.to_pylist())
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    known = (
-        pa.types.is_string,
-        pa.types.is_large_string,
-        pa.types.is_string_view,
-        pa.types.is_null,
-    )
-    return any(check(kind) for check in known)
-
-
-def _check_columns(where: str, names: Iterable[str], needs: Sequence[str]) -> None:
-    there = list(names)
-    missing = " and ".join(name for name in needs if name not in there)
-    if missing:
-        raise DataError(f"{where}: no column {missing}; it has {brief(', '.join(there))}")
-
-
-def _row(
-    where: str, number: int, line: int, values: Mapping[str, Any], needs: Sequence[str]
-) -> Row:
-    _check_columns(where, values, needs)
-    columns = {name: _as_text(where, name, value) for name, value in values.items()}
-    return row_of(number, line, columns)
-
-
-def _as_text(where: str, name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        if name in (QUESTION, ANSWER, REFERENCE):
-            raise DataError(
-                f"{where}: {name} is {type(value).__name__}, not text; write it as text"
-            )
-        value = json.dumps(value, ensure_ascii=False, default=str)
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{where}: {name} has half of a character (a lone surrogate)") from None
-    return str(value)
+    yield from open_sheet(file, content).rows(columns, passed)
 
 
 def _one_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ import warnings
 import xml.etree.ElementTree as ET
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -24,7 +24,7 @@ from openpyxl import load_workbook
 from openpyxl.utils import get_column_letter, range_boundaries
 
 from mlflow_tracking.rows.item import DataError, Row
-from mlflow_tracking.rows.table import Line, PassedOver, read_table
+from mlflow_tracking.rows.table import Columns, Line, PassedOver, read_table
 
 # Of what it does not keep of a workbook (validations, styles): nothing that is read here.
 warnings.filterwarnings("ignore", module=r"openpyxl\.")
@@ -46,13 +46,13 @@ class Sheet:
     others: tuple[str, ...]  # the other sheets that are not hidden
     chosen: bool
 
-    def rows(self, needs: Sequence[str], passed: PassedOver) -> Iterator[Row]:
+    def rows(self, columns: Columns, passed: PassedOver) -> Iterator[Row]:
         """The rows below the header; raises DataError, which names the line."""
         others = ", ".join(f"'{name}'" for name in self.others)
         if others and not self.chosen:
             passed.told[f"the sheet '{self.title}' is read, not {others} (--sheet)"] = None
         try:
-            yield from read_table(self.path, self._lines(passed), needs, passed, ragged=True)
+            yield from read_table(self.path, self._lines(passed), columns, passed, ragged=True)
         except DataError as mistake:
             if "no column" in str(mistake) or "is empty" in str(mistake):
                 sheet = f" (sheet '{self.title}'" + (f"; --sheet: {others})" if others else ")")

@@ -76,7 +76,7 @@ def make_validation_plan(
     settings: Settings,
 ) -> ValidationPlan:
     """Read and check everything that can be; raises the mistake of what is wrong."""
-    graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet)
+    graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet, rows.columns)
     if probes.pairwise and not isinstance(graded, GradedPairs):
         raise DataError(
             f"{rows.data}: --pairwise needs the columns inputs,answer_a,answer_b,winner"

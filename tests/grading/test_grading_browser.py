@@ -187,7 +187,10 @@ def test_a_server_gets_no_longer_previews_than_every_database_keeps(
     workspace: Workspace, address: str, run: Recorded
 ) -> None:
     lengths = {1: (10, 3000, 10), 2: (3000, 10, 3000), 3: (3000, 10, 10), 4: (10, 10, 3000)}
-    items = [(row, Item(*("*" * length for length in each))) for row, each in lengths.items()]
+    items = [
+        (row, Item("*" * asked, "*" * answered, "*" * known))
+        for row, (asked, answered, known) in lengths.items()
+    ]
     mlflow.set_tracking_uri(address.removesuffix("/#/"))
     try:
         name = "through-a-server"

@@ -191,8 +191,8 @@ def test_a_sheet_without_the_columns_names_itself_and_the_others(tmp_path: Path)
     book.create_sheet("Rows").append(HEADER)
     book.save(tmp_path / "a.xlsx")
     assert refusal(tmp_path / "a.xlsx") == (
-        "a.xlsx:1: no column inputs and predictions; it has about, this file (sheet 'Sheet'; "
-        "--sheet: 'Rows')"
+        "a.xlsx:1: no column inputs and predictions; it has about, this file; name it with "
+        "--columns question=HEADER,answer=HEADER (sheet 'Sheet'; --sheet: 'Rows')"
     )
     assert refusal(tmp_path / "a.xlsx", sheet="Rows") == "a.xlsx: has no rows below its header"
 
@@ -413,7 +413,10 @@ def test_a_sep_line_that_does_not_hold_is_no_header(tmp_path: Path) -> None:
         ("q", "a", "")
     ]
     said = refusal(written(tmp_path, "sep=;\nquestion;predictions\nq;a\n"))
-    assert said == "a.csv:2: no column inputs; it has question, predictions"
+    assert said == (
+        "a.csv:2: no column inputs; it has question, predictions; "
+        "name it with --columns question=question"
+    )
     utf16 = written(tmp_path, "sep=\t\r\ninputs\tpredictions\r\nq\ta\r\n".encode("utf-16"))
     assert texts(load_rows(utf16, "utf-16")) == [("q", "a", "")]
 
