@@ -1,6 +1,6 @@
 """Do the commands judge files with other headers and conversations, and tell a wrong name at once?
 
-python -m pytest tests/commands/test_other_headers.py
+python -m pytest tests/commands/test_columns.py
 """
 
 import json
