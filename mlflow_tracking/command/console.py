@@ -83,7 +83,8 @@ def _note(verdict: Verdict | None) -> str:
     if verdict.failed:
         return f"[{verdict.status}] {verdict.reason}"
     flag = "[suspected manipulation] " if verdict.suspected_manipulation else ""
-    return flag + verdict.justification
+    told = f"[speaks to the judge: {', '.join(verdict.addressed)}] " if verdict.addressed else ""
+    return flag + told + verdict.justification
 
 
 def print_summary(metrics: Mapping[str, float]) -> None:
@@ -112,6 +113,9 @@ def print_summary(metrics: Mapping[str, float]) -> None:
     invented = int(metrics.get("llm_judge/rows_invented_quote", 0))
     if invented:
         say(f"misquoted    {invented} rows: the justification quotes what is not in the row")
+    addressed = int(metrics.get("llm_judge/rows_speaks_to_judge", 0))
+    if addressed:
+        say(f"addressed    {addressed} rows: a text of theirs speaks to the judge")
 
 
 def shorten(text: str, width: int) -> str:

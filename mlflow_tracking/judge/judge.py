@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 from llm_client.caller import Caller, CallFailed
+from mlflow_tracking.defence.addressed import addressing
 from mlflow_tracking.defence.quotation import invented_quotations
 from mlflow_tracking.judge.call import (
     claim_body,
@@ -60,7 +61,9 @@ class Judge:
         # A judge may quote its rubric: «эталон», "Score".
         sources = (*item.texts.values(), self.settings.prompt.text)
         invented = invented_quotations(verdict.justification, sources)
-        return replace(verdict, invented_quote="; ".join(invented))
+        shown = {name: item.texts[name] for name in self.settings.prompt.places}
+        addressed = {name: said for name, text in shown.items() if (said := addressing(text))}
+        return replace(verdict, invented_quote="; ".join(invented), addressed=addressed)
 
     async def _judge(self, item: Item) -> Verdict:
         """The verdict as the judge gave it."""

@@ -199,7 +199,7 @@ class Piece:
 
 def regex_of(pieces: Sequence[Piece]) -> str:
     """What the pieces allow as a regular expression, for vLLM's `structured_outputs` and SGLang."""
-    return "".join(_parts(pieces, _escape, lambda one: _choices(one, "|", str), _SENTENCE, ""))
+    return "".join(_parts(pieces, _escape, lambda one: _choices(one, "|", _escape), _SENTENCE, ""))
 
 
 def gbnf_of(pieces: Sequence[Piece]) -> str:
@@ -257,7 +257,7 @@ def json_schema_of(pieces: Sequence[Piece]) -> dict[str, Any]:
 
 
 def _choices(choices: Sequence[str], bar: str, written: Callable[[str], str]) -> str:
-    if all(len(choice) == 1 for choice in choices):
+    if all(len(choice) == 1 and choice.isalnum() for choice in choices):
         digits = len(choices) > 2 and all(choice.isdecimal() for choice in choices)
         return f"[{choices[0]}-{choices[-1]}]" if digits else f"[{''.join(choices)}]"
     return f"({bar.join(map(written, choices))})"

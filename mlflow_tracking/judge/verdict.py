@@ -96,6 +96,7 @@ class Verdict:
     claim_score: Score | None = None  # of the claim alone
     answer_score: Score | None = None  # of the whole answer, where it was scored beside its claim
     invented_quote: str = ""  # what the justification quotes and the row does not say
+    addressed: dict[str, str] = field(default_factory=dict)  # by text: what speaks to the judge
 
     @property
     def overall(self) -> Score | None:
@@ -119,6 +120,11 @@ class Verdict:
         """Whether the answer sounds much better than what it claims."""
         span = self.claim_score.span if self.claim_score else 0
         return (self.disagreement or 0.0) > SUSPECT_SHARE * span
+
+    @property
+    def speaks_to_judge(self) -> str:
+        """Which of the row's texts speak to the judge, and what they say; '' for none."""
+        return "; ".join(f"{name}: «{passage}»" for name, passage in self.addressed.items())
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON types; `from_json` reads it back."""

@@ -152,8 +152,7 @@ def register_prompt(prompt: JudgePrompt, run_id: str) -> dict[str, str]:
 def _template(prompt: JudgePrompt) -> list[dict[str, Any]]:
     """The chat messages with the placeholders as MLflow writes them, {{question}}."""
     messages = (("system", prompt.system), ("user", prompt.user))
+    place = re.compile(rf"\{{({'|'.join(prompt.places)})\}}")
     return [
-        {"role": role, "content": re.sub(r"\{(question|answer|reference)\}", r"{{\1}}", text)}
-        for role, text in messages
-        if text
+        {"role": role, "content": place.sub(r"{{\1}}", text)} for role, text in messages if text
     ]

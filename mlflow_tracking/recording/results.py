@@ -91,6 +91,7 @@ def verdict_columns(verdict: Verdict) -> dict[str, Any]:
         "answer_score": _finest(verdict.answer_score),
         "suspected_manipulation": verdict.suspected_manipulation,
         "invented_quote": verdict.invented_quote,
+        "speaks_to_judge": verdict.speaks_to_judge,
         "prompt_tokens": verdict.prompt_tokens,
         "completion_tokens": verdict.completion_tokens,
         "latency_s": verdict.latency_s,

@@ -25,6 +25,7 @@ class Summary:
     failures: Mapping[str, int]  # why rows have no verdict
     flagged: int
     invented_quotes: int  # rows whose justification quotes what the row does not say
+    addressed: int  # rows in which a text speaks to the judge
     prompt_tokens: int
     completion_tokens: int
     latency_p50_s: float | None
@@ -61,6 +62,7 @@ def summarise(
         failures={name: int(metric(f"rows_{name}") or 0) for name in reasons},
         flagged=int(metric("rows_suspected_manipulation") or 0),
         invented_quotes=int(metric("rows_invented_quote") or 0),
+        addressed=int(metric("rows_speaks_to_judge") or 0),
         prompt_tokens=int(metric("prompt_tokens") or 0),
         completion_tokens=int(metric("completion_tokens") or 0),
         latency_p50_s=metric("latency_p50_s"),
@@ -97,6 +99,8 @@ def describe(
             f"**{summary.invented_quotes} justifications quote what is not in the row**: "
             "`invented_quote`."
         )
+    if summary.addressed:
+        lines.append(f"**{summary.addressed} rows speak to the judge**: `speaks_to_judge`.")
     if summary.decided:
         head, *rest = summary.decided
         lines.append(" ".join((f"**{head}**", *rest)))

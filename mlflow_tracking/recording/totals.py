@@ -45,6 +45,7 @@ class Totals:
         counts["rows_suspected_manipulation"] += verdict.suspected_manipulation
         counts["rows_claim_not_in_answer"] += verdict.claim_not_in_answer
         counts["rows_invented_quote"] += bool(verdict.invented_quote)
+        counts["rows_speaks_to_judge"] += bool(verdict.addressed)
         for label, counted in self._scores.items():
             if label in verdict.scores:
                 counted[verdict.scores[label].value] += 1
@@ -74,7 +75,7 @@ class Totals:
         """
         names = ("total", "scored", "failed", NOT_JUDGED, *FAILURES)
         names = (*names, "justification_cut", "suspected_manipulation", "claim_not_in_answer")
-        names = (*names, "invented_quote")
+        names = (*names, "invented_quote", "speaks_to_judge")
         costs = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "retries")
         found = {
             name: float(self._counts[name]) for name in (*(f"rows_{n}" for n in names), *costs)

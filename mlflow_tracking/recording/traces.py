@@ -171,6 +171,8 @@ class _RowTrace:
         tags = {"status": str(verdict.status)}
         if verdict.suspected_manipulation:
             tags["suspected_manipulation"] = "true"
+        if verdict.addressed:
+            tags["speaks_to_judge"] = ", ".join(verdict.addressed)
         if prompt:
             tags[TraceTagKey.LINKED_PROMPTS] = json.dumps([dict(prompt)])
         metadata = {TraceMetadataKey.SOURCE_RUN: run_id}
@@ -298,4 +300,5 @@ def _metadata(verdict: Verdict, score: Score | None, run_id: str) -> dict[str, s
     if verdict.suspected_manipulation:
         values["suspected_manipulation"] = "true"
     values["invented_quote"] = verdict.invented_quote
+    values["speaks_to_judge"] = verdict.speaks_to_judge
     return {name: storable(str(value))[:PREVIEW_CHARS] for name, value in values.items() if value}
