@@ -19,7 +19,9 @@ from tests.support.whole_answers import whole_answer_prompt
 
 PASSAGES = st.sampled_from(["a passage", "another"]).map(lambda text: (("context", text),))
 ITEMS = st.lists(
-    st.builds(Item, st.sampled_from("pqr"), st.sampled_from("ab"), st.sampled_from("xy"), PASSAGES)
+    st.builds(
+        Item, st.sampled_from("pqr"), st.sampled_from("ab"), st.sampled_from("xy"), more=PASSAGES
+    )
 )
 PLACES = st.permutations(["question", "answer", "reference", "context"])
 

@@ -125,8 +125,7 @@ def test_a_columns_file_name_is_a_placeholder_too(tmp_path: Path) -> None:
     data = load_rows(written(tmp_path / "a.csv", ROWS), named=read_names(FLAG))
     assert data.asking(["passage"]).items[0].texts["passage"] == "p1"
     assert data.asking([]) == data
-    with pytest.raises(DataError, match=r"a.csv: no column contxt, which .*; did you mean context"):
-        data.asking(["contxt"])
+    assert {"passage", "context"} <= set(data.columns)
 
 
 def test_the_delimiter_is_found_by_the_files_own_names(tmp_path: Path) -> None:
