@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.genai.label_schemas import (
     InputCategorical,
     InputPassFail,
+    InputText,
     create_label_schema,
     get_label_schema,
 )
@@ -54,6 +55,7 @@ _RUN_TAG = "graded_run"
 _SCORE, _DECISION = "human_score", "human_decision"  # what a schema's name begins with
 # And what follows: another scale than 1-5 (all runs of an experiment share a schema), the rater.
 _SCHEMA = re.compile(rf"(?:{_SCORE}(?: \[[^\]]*\])?|{_DECISION})(?:_(.*))?", re.S)
+_MOST_OPTIONS = 10  # that MLflow offers: the eleven of 0-10 are written
 _MOST_NAME = 150  # characters of a scale in a schema's name, which may have 250
 _HOW_TO_SCORE = (
     "How good is the answer{scale}? A reference answer, where there is one, is right: what "
@@ -248,7 +250,9 @@ def _schema(experiment_id: str, rater: str, scale: Scale) -> str:
     decision = scale.is_choice
     other = "" if scale == ONE_TO_FIVE else f" [{str(scale)[:_MOST_NAME]}]"
     name = (_DECISION if decision else _SCORE + other) + (f"_{rater}" if rater else "")
-    choices = InputCategorical(options=list(scale.words))
+    choices: InputCategorical | InputText = InputText(max_length=8)
+    if len(scale.words) <= _MOST_OPTIONS:
+        choices = InputCategorical(options=list(scale.words))
     ask = f", from {scale.low} (worst) to {scale.high} (best)"
     if not scale.is_numbers:
         ask = f": {', '.join(scale.words[:-1])} or {scale.words[-1]}"

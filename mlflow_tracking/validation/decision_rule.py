@@ -144,17 +144,12 @@ def doubt(signal: str, verdict: Verdict | None, second: Verdict | None) -> float
     other = second.overall if second else None
     if other is None:
         return None
-    there = other.finest
-    if other.values != score.values:  # as far up on the first prompt's scale
-        there = score.values[0] + (there - other.values[0]) / other.span * score.span
-    return abs(score.finest - there)
+    up = (other.finest - other.values[0]) / other.span  # the second prompt may have another scale
+    return abs(score.finest - score.values[0] - up * score.span)
 
 
 def is_wrong(verdict: Verdict | None, human: float, binary: bool) -> bool:
-    """Whether the judge is off by more than a point, or on the other side of right and wrong.
-
-    A point of 1-5 is a quarter of the scale: of three levels every other one is wrong.
-    """
+    """Whether it is off by more than a quarter of the scale, or on the other side of right."""
     score = verdict.overall if verdict else None
     if score is None:
         return False  # nor has the row a signal

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import AssessmentSource, Trace
-from mlflow.genai.label_schemas import list_label_schemas
+from mlflow.genai.label_schemas import InputText, list_label_schemas
 from openpyxl import load_workbook
 
 from mlflow_tracking.grading.answers import sort_answers
@@ -30,6 +31,8 @@ from tests.support.scale_stub import prompt_of
 NAME = "llm_judge"
 TEN, LEVELS = number_scale(0, 10), level_scale(["poor", "fair", "good"])
 YES_NO = choice("yes", "no")
+TENTHS = [str(n) for n in range(1, 11)]
+LONG = level_scale([f"level {'x' * 22} {n}" for n in "abcdefghij"])
 ITEMS = [Item(f"question {n}", f"answer {n}", "", (("context", f"passage {n}"),)) for n in range(6)]
 
 
@@ -60,7 +63,8 @@ def draw_of(items: Sequence[Item]) -> Draw:
     ("scale", "name", "options", "asked"),
     [
         (ONE_TO_FIVE, "human_score", list("12345"), "answer, from 1 (worst) to 5 (best)?"),
-        (TEN, "human_score [0-10]", [str(n) for n in range(11)], "from 0 (worst) to 10 (best)?"),
+        (number_scale(1, 10), "human_score [1-10]", TENTHS, "from 1 (worst) to 10 (best)?"),
+        (LONG, f"human_score [{str(LONG)[:150]}]", list(LONG.words), "or level"),
         (LEVELS, "human_score [poor/fair/good]", ["poor", "fair", "good"], "poor, fair or good?"),
     ],
     ids=str,
@@ -74,6 +78,16 @@ def test_a_queue_asks_for_the_words_of_the_scale(
     assert asked in schema.instruction
     click(copies()[0], schema.name, options[-1])
     assert read_answers(run_id, NAME) == [Answer(1, options[-1], "an_na")]
+
+
+def test_the_eleven_scores_of_0_10_are_written(run_id: str) -> None:
+    """MLflow offers ten choices at most."""
+    made = open_queues(run_id, NAME, [(1, ITEMS[0])], scale=TEN)
+    [schema] = [s for s in list_label_schemas(made.experiment_id) if not s.is_default]
+    assert schema.name == "human_score [0-10]" and isinstance(schema.input, InputText)
+    assert "from 0 (worst) to 10 (best)?" in schema.instruction
+    click(copies()[0], schema.name, "10")
+    assert read_answers(run_id, NAME) == [Answer(1, "10", "default")]
 
 
 def test_runs_of_other_scales_have_other_questions(run_id: str) -> None:
@@ -128,7 +142,7 @@ def test_words_of_several_raters_have_a_mean() -> None:
         (TEN, "0,1,2,3,4,5,6,7,8,9,10"),
         (LEVELS, "poor,fair,good"),
         (YES_NO, "pass,fail"),
-        (level_scale([f"level {'x' * 24} {n}" for n in "abcdefghi"]), "1,2,3,4,5,6,7,8,9"),
+        (LONG, ",".join(TENTHS)),
     ],
     ids=["0-10", "levels", "yes-no", "too-long-for-a-list"],
 )
@@ -152,7 +166,7 @@ def sheet_on(folder: Path, scale: Scale, *grades: str) -> Path:
 def test_people_mean_is_on_the_scale(tmp_path: Path) -> None:
     grades = ["10", "9", "10", "8", "10", "10"]
     graded = read_drawn_grades(sheet_on(tmp_path, TEN, *grades), ITEMS, TEN)
-    judged = pd.Series([10.0, 8, 9, 10, 7, 10]).to_numpy()
+    judged = np.array([10.0, 8, 9, 10, 7, 10])
     found = human_mean(judged, graded)
     assert found.scale == TEN and found.people.value == pytest.approx(9.5)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from llm_client.settings import ROOT
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
@@ -26,7 +27,7 @@ from tests.support.scale_stub import ScaleStub, place_of, prompt_of, read_prompt
 
 FAILED = Verdict(Status.TIMEOUT, "no answer")
 # Of each kind the scores of some rows, and the two ends of its scale.
-KINDS = {
+KINDS: dict[str, tuple[list[tuple[int, ...]], int, int]] = {
     "0-10": ([(0,), (10,), (7,)], 0, 10),
     "poor/fair/good": ([(1,), (3,), (2,)], 1, 3),
     "yes/no": ([(1,), (5,), (5,)], 1, 5),
@@ -133,8 +134,8 @@ def test_a_point_of_1_5_is_a_quarter_of_the_scale_in_the_reports_lists(tmp_path:
     values = prompt.format.scale.values
 
     def differing(points: float) -> Verdict:
-        beside = {"claim_score": Score(2, None, values), "claim": "x"}
-        return replace(scored(prompt, 5), **beside, answer_score=Score(2 + points, None, values))
+        claim, whole = Score(2, None, values), Score(2 + points, None, values)
+        return replace(scored(prompt, 5), claim="x", claim_score=claim, answer_score=whole)
 
     near = page_of(tmp_path, "0-10", [row(1)], [differing(2)])
     far = page_of(tmp_path, "0-10", [row(1)], [differing(3)])
@@ -167,6 +168,10 @@ def axes_of(folder: Path, kind: str, name: str, verdicts: Sequence[Verdict]) -> 
     return axes
 
 
+def bars_of(axes: Axes) -> list[Rectangle]:
+    return [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+
+
 @pytest.mark.parametrize(
     ("kind", "counts", "ticks"),
     [
@@ -179,13 +184,13 @@ def test_bars_are_those_of_the_scale(
     tmp_path: Path, kind: str, counts: list[int], ticks: list[str]
 ) -> None:
     axes = axes_of(tmp_path, kind, "scores.png", verdicts_of(tmp_path, kind))
-    assert [bar.get_height() for bar in axes.patches] == counts
+    assert [bar.get_height() for bar in bars_of(axes)] == counts
     assert [label.get_text() for label in axes.get_xticklabels()] == ticks
 
 
 def test_means_of_a_checklist_have_a_histogram_over_the_scale(tmp_path: Path) -> None:
     axes = axes_of(tmp_path, "checklist", "scores.png", verdicts_of(tmp_path, "checklist"))
-    bars = [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in axes.patches]
+    bars = [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in bars_of(axes)]
     assert sum(height for *_, height in bars) == 3
     for value in (1, 8 / 3, 3):
         assert any(x <= value <= x + width and height for x, width, height in bars)
@@ -197,7 +202,7 @@ def test_lines_of_other_scales_are_shown_as_shares_of_their_own(tmp_path: Path) 
     verdicts = verdicts_of(tmp_path, "checklist")
     axes = axes_of(tmp_path, "checklist", "scores_by_criterion.png", verdicts)
     # 'Faithful' 1, 5, 5 of 1-5; 'Clear' 1, 3, 2 and the mean 1, 3, 2.67 of 1-3
-    shares = [bar.get_width() for bar in axes.patches]
+    shares = [bar.get_width() for bar in bars_of(axes)]
     assert shares == pytest.approx([2 / 3, 1 / 2, 11 / 18], abs=1e-5)
 
 
@@ -205,7 +210,7 @@ def test_a_comparison_counts_means_at_the_nearest_score() -> None:
     figure = comparison([(0, 10), (2.4, 2.6), (2.4, 2.3)], number_scale(0, 10), "A", "B")
     grid, bars = figure.axes
     assert sorted(text.get_text() for text in grid.texts) == ["1", "1", "1"]
-    heights = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in bars.patches}
+    heights = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in bars_of(bars)}
     assert {step: n for step, n in heights.items() if n} == {0: 2, 10: 1}
 
 
@@ -237,8 +242,9 @@ def test_a_column_is_found_again_under_its_name_in_the_table(tmp_path: Path, nam
 
 @pytest.fixture
 def stub() -> Iterator[ScaleStub]:
-    with serving(ScaleStub()) as running:
-        yield running
+    stub = ScaleStub()
+    with serving(stub):
+        yield stub
 
 
 def run_of(
