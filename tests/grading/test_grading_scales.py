@@ -33,7 +33,9 @@ TEN, LEVELS = number_scale(0, 10), level_scale(["poor", "fair", "good"])
 YES_NO = choice("yes", "no")
 TENTHS = [str(n) for n in range(1, 11)]
 LONG = level_scale([f"level {'x' * 22} {n}" for n in "abcdefghij"])
-ITEMS = [Item(f"question {n}", f"answer {n}", "", (("context", f"passage {n}"),)) for n in range(6)]
+ITEMS = [
+    Item(f"question {n}", f"answer {n}", more=(("context", f"passage {n}"),)) for n in range(6)
+]
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_runs_of_other_scales_have_other_questions(run_id: str) -> None:
 
 
 def test_a_grader_sees_the_columns_that_the_judge_saw(run_id: str) -> None:
-    item = Item("why?", "because", "so", (("context", "a **passage**"), ("empty", " ")))
+    item = Item("why?", "because", "so", more=(("context", "a **passage**"), ("empty", " ")))
     open_queues(run_id, NAME, [(1, item)], scale=ONE_TO_FIVE)
     [copy] = copies()
     shown = copy.info.request_preview

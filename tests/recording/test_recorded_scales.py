@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[list[tuple[int, ...]], int, int]] = {
 def row(number: int, **columns: str) -> Row:
     cells = {"inputs": "a question?", "predictions": "an answer", **columns}
     more = tuple(columns.items())
-    return Row(number, number + 1, Item("a question?", "an answer", "", more), cells)
+    return Row(number, number + 1, Item("a question?", "an answer", more=more), cells)
 
 
 def verdicts_of(folder: Path, kind: str) -> list[Verdict]:
