@@ -208,7 +208,8 @@ def judged(
     settings: Settings,
 ) -> Population | None:
     """The file's rows with what the judge gave them; None, and a line, if that was stopped."""
-    graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet, rows.columns)
+    scale = load_prompt(judge.prompt).format.scale
+    graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet, rows.columns, scale)
     if isinstance(graded, GradedPairs):
         raise DataError(f"{rows.data}: has pairs; promised_risk.py needs graded answers")
     items = tuple(row.row.item for row in graded.rows)

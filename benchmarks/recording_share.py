@@ -129,7 +129,8 @@ def record(experiment: Experiment, folder: Path) -> dict[str, tuple[float, float
         traces = experiment.run.traces
         with timed(f"{traces} traces, report, plots"):
             judged = list(zip(data.rows, verdicts, strict=True))
-            publish(run_id, settings, judged, summarise(totals.overall, metrics), traces, warn)
+            summary = summarise(totals.overall, metrics, settings.prompt.format.scale)
+            publish(run_id, settings, judged, summary, traces, warn)
         with timed("end of the run"):
             mlflow_run.end_run(complete=True)
     journal.close()

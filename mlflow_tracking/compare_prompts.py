@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,9 +46,11 @@ from mlflow_tracking.command.frame import check_output, run_command
 if TYPE_CHECKING:
     from mlflow_tracking.command.few_shot import Example
     from mlflow_tracking.judge.prompt import JudgePrompt
+    from mlflow_tracking.judge.reply_form import ReplyForm
     from mlflow_tracking.judge.settings import JudgeSettings
     from mlflow_tracking.judge.verdict import Verdict
     from mlflow_tracking.rows.graded import GradedData
+    from mlflow_tracking.rows.scale import Scale
     from mlflow_tracking.stats.estimate import Estimate
     from mlflow_tracking.validation.passes import Verdicts
 
@@ -116,13 +118,16 @@ def judge_and_compare() -> int:
     from mlflow_tracking.rows.language import count_languages
     from mlflow_tracking.validation.passes import JudgePass, judge_and_keep
 
-    graded = load_answers(rows.data, rows, rows.limit)
+    # People's scores are on a prompt's scale, and which columns it shows is told by the rows.
+    forms = {path: load_prompt(path).format for path in own.prompts}
+    scale = forms[own.prompts[0]].scale
+    graded = load_answers(rows.data, rows, rows.limit, scale)
     columns = graded.data.columns
     prompts = [load_prompt(path, columns) for path in own.prompts]
     graded = graded.asking(tuple(dict.fromkeys(n for prompt in prompts for n in prompt.columns)))
     examples: list[Example] = []
     if own.examples:
-        known = load_answers(own.examples, rows, None).asking(prompts[0].columns)
+        known = load_answers(own.examples, rows, None, scale).asking(prompts[0].columns)
         examples = pick_examples(known, prompts[0], own.shots or SHOTS)
         graded = left_to_judge(graded, examples)
     items = tuple(row.row.item for row in graded.rows)
@@ -136,7 +141,7 @@ def judge_and_compare() -> int:
         for prompt in prompts[1:]
         for line in (*prompt.notes, *language_notes(prompt, languages))
     ]
-    for line in (*plan.judge.warnings, *others, *graded.notes):
+    for line in (*plan.judge.warnings, *others, *graded.notes, *other_scales(forms)):
         warn(f"note: {line}")
     if examples:
         written = write_examples(own, examples, plan.judge.settings)
@@ -147,7 +152,8 @@ def judge_and_compare() -> int:
     verdicts = judge_and_keep("compare_prompts", plan, passes, "prompts", graded.data.sha256)
     if verdicts is None:
         return 1
-    compared = compare(verdicts, graded.human)
+    checklists = {str(prompt.path) for prompt in prompts if prompt.format.weights}
+    compared = compare(verdicts, graded.human, checklists)
     print_comparison(compared, len(items))
     if own.json:
         own.json.write_text(json.dumps([asdict(one) for one in compared], allow_nan=False))
@@ -168,13 +174,13 @@ def check_outputs(rows: RowFlags, own: OwnFlags) -> None:
         raise DataError(f"--write-prompt {path}: is another file of this command; name a new one")
 
 
-def load_answers(path: Path, rows: RowFlags, limit: int | None) -> GradedData:
-    """Graded answers; raises DataError for pairs."""
+def load_answers(path: Path, rows: RowFlags, limit: int | None, scale: Scale) -> GradedData:
+    """Answers graded on `scale`; raises DataError for pairs."""
     from mlflow_tracking.rows.graded import GradedPairs, load_graded
     from mlflow_tracking.rows.item import DataError
 
     sheet = rows.sheet if path == rows.data else ""
-    graded = load_graded(path, rows.encoding, limit, sheet, rows.columns)
+    graded = load_graded(path, rows.encoding, limit, sheet, rows.columns, scale)
     if isinstance(graded, GradedPairs):
         raise DataError(f"{path}: has pairs; compare_prompts.py needs graded answers")
     return graded
@@ -191,14 +197,28 @@ def write_examples(own: OwnFlags, examples: Sequence[Example], judge: JudgeSetti
     return path
 
 
+def other_scales(forms: Mapping[Path, ReplyForm]) -> list[str]:
+    """A line for each prompt whose scale is not the first one's, which people's scores are on."""
+    first, *others = forms
+    scale = forms[first].scale
+    return [
+        f"{other} scores on {forms[other].scale}, {first} on {scale}: people's scores are read on "
+        f"{scale.for_people} and compared by ranks alone"
+        for other in others
+        if forms[other].scale.for_people != scale.for_people
+    ]
+
+
 def asked_with(prompt: JudgePrompt, judge: JudgeSettings, score_only: bool) -> JudgeSettings:
     """The judge with that prompt, for one token a score where that is wanted and can be."""
     asked = replace(judge, prompt=prompt)
     return asked.for_probes() if score_only else asked
 
 
-def compare(verdicts: Verdicts, human: Sequence[float]) -> list[ComparedPrompt]:
-    """Measure every prompt, by its path."""
+def compare(
+    verdicts: Verdicts, human: Sequence[float], checklists: Collection[str] = ()
+) -> list[ComparedPrompt]:
+    """Measure every prompt, by its path; those of `checklists` have a mean of their own."""
     from mlflow_tracking.stats.estimate import bootstrap_estimate, difference_estimate
     from mlflow_tracking.stats.paired import spearman
     from mlflow_tracking.validation.passes import whole_scores
@@ -206,7 +226,7 @@ def compare(verdicts: Verdicts, human: Sequence[float]) -> list[ComparedPrompt]:
     found: list[ComparedPrompt] = []
     first: Scores = []
     for name, rows in verdicts.items():
-        whole, fine = whole_scores(rows), _fine_scores(rows)
+        whole, fine = whole_scores(rows), _fine_scores(rows, name in checklists)
         over = difference_estimate(spearman, fine, first, human) if first else None
         first = first or fine
         scored = sum(score is not None for score in whole)
@@ -216,12 +236,12 @@ def compare(verdicts: Verdicts, human: Sequence[float]) -> list[ComparedPrompt]:
     return found
 
 
-def _fine_scores(verdicts: Sequence[Verdict | None]) -> Scores:
-    """The expected score; of several scores the mean of their expected ones."""
-    if not any(verdict and len(verdict.scores) > 1 for verdict in verdicts):
+def _fine_scores(verdicts: Sequence[Verdict | None], checklist: bool) -> Scores:
+    """The expected score; of several scores the mean of their expected ones, by their scales."""
+    if checklist or not any(verdict and len(verdict.scores) > 1 for verdict in verdicts):
         return [v.overall.expected if v and v.overall else None for v in verdicts]
     return [
-        sum(score.finest for score in scores) / len(scores)
+        round(sum((one.finest - one.values[0]) / one.span for one in scores) / len(scores), 9)
         if verdict and (scores := list(verdict.scores.values()))
         else None
         for verdict in verdicts

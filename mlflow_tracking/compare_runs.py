@@ -18,7 +18,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from mlflow_tracking.command.console import say, shorten
 from mlflow_tracking.command.flags import FlagParser, natural
 from mlflow_tracking.command.frame import run_command
 from mlflow_tracking.rows.item import ANSWER, QUESTION
+from mlflow_tracking.rows.scale import short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,9 +63,10 @@ def compare() -> int:
     with mlflow_errors(Tracking(settings.tracking_uri, "")):
         mlflow.set_tracking_uri(settings.tracking_uri)
         first, second = read_run(given.run_a), read_run(given.run_b)
+        check_scales(first, second)
         paired, keys = pair_rows(first.rows, second.rows)
         pairs = paired.dropna(subset=["score_a", "score_b"])
-        pairs = pairs.astype({"score_a": int, "score_b": int})
+        pairs = pairs.astype({"score_a": float, "score_b": float})
         if pairs.empty:
             raise TrackingError(
                 f"runs {first.run_id} and {second.run_id}: no question that both judged"
@@ -104,6 +105,21 @@ def pair_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, 
     return pairs, [QUESTION] if len(others) else [QUESTION, ANSWER]
 
 
+def check_scales(first: JudgedRun, second: JudgedRun) -> None:
+    """Raises TrackingError for runs whose scores do not run from the same worst to the same best.
+
+    Yes and no count 5 and 1, so they compare with 1-5.
+    """
+    from mlflow_tracking.recording.run import TrackingError
+
+    a, b = first.scale, second.scale
+    if a.for_people.values != b.for_people.values:
+        raise TrackingError(
+            f"runs {first.run_id} and {second.run_id}: A scores on {a}, B on {b}; a difference of "
+            "means says nothing; judge the rows again with prompts of one scale"
+        )
+
+
 def _merge(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     sides = [side.assign(nth=side.groupby(keys).cumcount()) for side in (first, second)]
     return sides[0].merge(sides[1], on=[*keys, "nth"], suffixes=("_a", "_b"))
@@ -117,6 +133,8 @@ def _report(first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame, keys: list
     interval = mean_interval(difference)
     say(f"A            {first}")
     say(f"B            {second}")
+    if first.scale != second.scale:
+        say(f"scales       A {first.scale}, B {second.scale}")
     say(f"paired       {len(pairs)} rows that both scored, by {' and '.join(keys)}")
     say(f"mean         A {pairs['score_a'].mean():.2f}, B {pairs['score_b'].mean():.2f}")
     if interval is None:
@@ -135,7 +153,7 @@ def _report_people(
     from mlflow_tracking.grading.difference import people_difference
     from mlflow_tracking.grading.kept import kept_grades
 
-    graded = [kept_grades(run.run_id, run.items) for run in (first, second)]
+    graded = [kept_grades(run.run_id, run.items, run.scale) for run in (first, second)]
     if not any(graded):
         return
     if ANSWER in keys:
@@ -152,14 +170,19 @@ def _report_people(
 
 def _list_moved(pairs: pd.DataFrame, moved: int) -> None:
     """The rows whose scores differ most."""
+    import pandas as pd
+
     changed = pairs.assign(difference=pairs["score_b"] - pairs["score_a"])
     changed = changed[changed["difference"] != 0]
     order = changed["difference"].abs().sort_values(ascending=False, kind="stable").index
     if moved > 0 and len(order):
-        say(f"\n{'row':>5}   A   B  question")
+        scores = pd.concat([pairs["score_a"], pairs["score_b"]])
+        width = max(3, *(len(short(score)) for score in scores))
+        say(f"\n{'row':>5} {'A':>{width}} {'B':>{width}}  question")
         for _, pair in changed.loc[order].head(moved).iterrows():
             text = shorten(str(pair[QUESTION]), 80)
-            say(f"{pair['row_a']:>5} {pair['score_a']:>3} {pair['score_b']:>3}  {text}")
+            a, b = short(pair["score_a"]), short(pair["score_b"])
+            say(f"{pair['row_a']:>5} {a:>{width}} {b:>{width}}  {text}")
 
 
 def _log_plot(first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame) -> None:
@@ -167,8 +190,8 @@ def _log_plot(first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame) -> None:
 
     from mlflow_tracking.recording.plots import comparison
 
-    counts = Counter(zip(pairs["score_a"].tolist(), pairs["score_b"].tolist(), strict=True))
-    figure = comparison(counts, f"A: {first.name}", f"B: {second.name}")
+    scores = list(zip(pairs["score_a"], pairs["score_b"], strict=True))
+    figure = comparison(scores, first.scale, f"A: {first.name}", f"B: {second.name}")
     file = f"comparisons/{first.run_id[:8]}_{second.run_id[:8]}.png"
     client = MlflowClient()
     for run in (first, second):

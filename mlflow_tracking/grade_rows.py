@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlflow_tracking.grading.judged_run import JudgedRun
     from mlflow_tracking.recording.run import Tracking
     from mlflow_tracking.rows.graded import GradedData
+    from mlflow_tracking.rows.scale import Scale
 
 ACTIONS = ("open", "status", "read", "report")
 
@@ -132,8 +133,8 @@ def read_flags(
     draw, grades = take(DrawFlags, given), take(GradeFlags, given)
     if sum(map(bool, (draw.strata, draw.undecided, draw.cluster))) > 1:
         parser.error("--strata, --undecided and --cluster exclude each other")
-    if grades.plan is not None and not 0 < grades.plan < 4:
-        parser.error(f"--plan {grades.plan:g} is not a number of points between 0 and 4")
+    if grades.plan is not None and grades.plan <= 0:
+        parser.error(f"--plan {grades.plan:g} is not a number of points above 0")
     return take(RunFlag, given), draw, grades
 
 
@@ -159,30 +160,30 @@ def open_draw(run: "JudgedRun", flags: DrawFlags, tracking: "Tracking") -> None:
     from mlflow_tracking.grading.sheet import grading_lines, write_sheets
 
     design = Design(flags.seed, flags.strata_by, flags.cluster)
-    decision = run.read_prompt().format.decision is not None
+    scale = run.read_prompt().format.scale
     draw = draw_rows(candidates(run, design), rows_digest(run.items), design, flags.rows)
     if earlier := kept_draw(run.run_id):
         draw = go_on_with(earlier, draw)
-    sheets = write_sheets(flags.folder, grading_lines(draw, run.items), decision)
+    sheets = write_sheets(flags.folder, grading_lines(draw, run.shown, scale), scale)
     keep_draw(run.run_id, draw)
     say(f"drawn        {draw}")
     raters = [name.strip() for name in flags.raters.split(",") if name.strip()]
-    open_pages(run, draw, decision, raters, tracking)
+    open_pages(run, draw, scale, raters, tracking)
     say(f"or in        {' or '.join(map(str, sheets))}: fill in human_score")
     say(f"then         python mlflow_tracking/grade_rows.py report --run {run.run_id}")
 
 
 def open_pages(
-    run: "JudgedRun", draw: "Draw", decision: bool, raters: list[str], tracking: "Tracking"
+    run: "JudgedRun", draw: "Draw", scale: "Scale", raters: list[str], tracking: "Tracking"
 ) -> None:
     """Queues in MLflow's pages; where there can be none a note, for the files are there."""
     from mlflow_tracking.grading.review_queue import NoQueues, open_queues
     from mlflow_tracking.recording.run import TrackingError, experiment_name, look_at_it
 
-    rows = [(one.row, run.items[one.row - 1]) for one in draw.drawn]
+    rows = [(one.row, run.shown[one.row - 1]) for one in draw.drawn]
     name = experiment_name(run.experiment_id)
     try:
-        queues = open_queues(run.run_id, name, rows, decision=decision, raters=raters)
+        queues = open_queues(run.run_id, name, rows, scale=scale, raters=raters)
     except (NoQueues, TrackingError) as fault:
         warn(f"note: {fault}")
         return
@@ -224,7 +225,7 @@ def write_grades(run: "JudgedRun", output: Path) -> None:
     if not answers.by_row:
         raise DataError(f"run {run.run_id}: nobody has graded a row in the queue yet")
     check_no_grades_lost("--output", output, {str(row) for row in answers.by_row})
-    write_csv(output, answers.lines(draw, run.items))
+    write_csv(output, answers.lines(draw, run.shown))
     say(f"grades       {len(answers.by_row)} of {len(draw.drawn)} drawn rows, in {output}")
 
 
@@ -235,14 +236,19 @@ def report(run: "JudgedRun", flags: GradeFlags) -> None:
     from mlflow_tracking.recording.people import human_lines, planned
     from mlflow_tracking.rows.item import DataError
 
+    if flags.plan and flags.plan >= run.scale.span:
+        raise DataError(
+            f"--plan {flags.plan:g} is not a number of points between 0 and {run.scale.span}: "
+            f"scores are {run.scale}"
+        )
     graded = (
-        read_drawn_grades(flags.graded, run.items, flags.encoding, flags.sheet)
+        read_drawn_grades(flags.graded, run.items, run.scale, flags.encoding, flags.sheet)
         if flags.graded
         else queue_grades(run)
     )
     for line in graded.notes if graded else ():
         warn(f"note: {line}")
-    human = tell_people(run.run_id, run.items, run.finest, graded, warn)
+    human = tell_people(run.run_id, run.items, run.scale, run.finest, graded, warn)
     if human is None:
         raise DataError(
             f"run {run.run_id}: no row is graded yet; grade the rows that grade_rows.py open "

@@ -68,7 +68,8 @@ def judge_and_record() -> int:
 
     experiment = read_experiment(rows, judge, calls, kept, settings)
     items = experiment.data.items
-    graded = read_drawn_grades(own.graded, items, rows.encoding) if own.graded else None
+    scale = experiment.judge.settings.prompt.format.scale
+    graded = read_drawn_grades(own.graded, items, scale, rows.encoding) if own.graded else None
     deciding = plan_deciding(decide, experiment)
     experiment = deciding.recorded(experiment)
     notes = (*experiment.data.notes, *(graded.notes if graded else ()))
@@ -93,7 +94,7 @@ def judge_and_record() -> int:
         run.record(decided.verdicts, decided.decisions)
         if run.complete:
             judged = finest(decided.verdicts)
-            for line in tell_people_of_recorded(run.run_id, items, judged, graded, warn):
+            for line in tell_people_of_recorded(run.run_id, items, scale, judged, graded, warn):
                 say(line)
     return run.exit_code
 

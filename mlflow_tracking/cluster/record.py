@@ -169,6 +169,7 @@ def _journal_folder(results: VerdictFolder) -> Path:
 def _record(run: RecordedRun, cluster: ClusterFlags, results: VerdictFolder, rows: int) -> None:
     """Read back what is written, block by block; record and print what it comes to."""
     judge = run.experiment.judge.settings
+    scale = judge.prompt.format.scale
     totals = Totals(judge.prompt)
     sample = RowSample[tuple[dict[str, object], Verdict]](cluster.sample)
     counted = 0
@@ -184,9 +185,9 @@ def _record(run: RecordedRun, cluster: ClusterFlags, results: VerdictFolder, row
     remove_tables()
     log_results(pd.DataFrame([record for record, _ in shown]), metrics, None)
     pairs = [(_as_row(record, judge.prompt.columns), verdict) for record, verdict in shown]
-    summary, traces = summarise(totals.overall, metrics), run.experiment.run.traces
+    summary, traces = summarise(totals.overall, metrics, scale), run.experiment.run.traces
     publish(run.run_id, judge, pairs, summary, traces, warn, RESULTS_AT)
-    print_summary(metrics)
+    print_summary(metrics, scale)
     say(f"verdicts     {results.path}/*.parquet")
     run.count_missing(int(metrics["llm_judge/rows_failed"]), rows)
 

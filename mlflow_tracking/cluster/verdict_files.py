@@ -230,6 +230,8 @@ def _as_table(
     columns[KEY] = list(keys)
     columns[VERDICT] = [json.dumps(v.to_json(), ensure_ascii=False) for v in verdicts]
     kinds = {name: pa.int64() for name in _INTEGERS | criteria}
+    if form.weights:  # the score is a mean
+        kinds["score"] = pa.float64()
     kinds |= {name: pa.float64() for name in _NUMBERS} | {name: pa.bool_() for name in _FLAGS}
     return pa.table(
         {name: pa.array(values, kinds.get(name, pa.string())) for name, values in columns.items()}

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from mlflow_tracking.judge.verdict import FAILURES, Verdict
 from mlflow_tracking.rows.item import DataSet
+from mlflow_tracking.rows.scale import ONE_TO_FIVE, Scale, short
 
 MEAN = "llm_judge_accuracy/v1/mean"  # as custom_metrics.py names it, which takes long to import
 _TABLE_ROWS = 50  # more than that is for the table in MLflow
@@ -60,7 +61,7 @@ class VerdictTable:
     def show(self, verdict: Verdict | None, places: Sequence[int]) -> None:
         """Print the verdict for the rows at these places, as far as there is room."""
         width = max(60, shutil.get_terminal_size((100, 24)).columns) - 16
-        score = str(verdict.overall.value) if verdict and verdict.overall else "-"
+        score = short(verdict.overall.value) if verdict and verdict.overall else "-"
         for place in places[: _TABLE_ROWS - len(self._shown)]:
             if not self._shown:
                 tqdm.write(f"{'row':>5}  {'score':>5}  justification", sys.stdout)
@@ -87,14 +88,15 @@ def _note(verdict: Verdict | None) -> str:
     return flag + told + verdict.justification
 
 
-def print_summary(metrics: Mapping[str, float]) -> None:
+def print_summary(metrics: Mapping[str, float], scale: Scale) -> None:
     """The mean, its bounds, and how many rows have no verdict and why."""
     total, scored = (int(metrics[f"llm_judge/rows_{name}"]) for name in ("total", "scored"))
     say()
     if scored:
         expected = metrics.get("llm_judge/expected_score_mean")
         beside = f", expected score {expected:.2f}" if expected is not None else ""
-        say(f"mean score   {metrics[MEAN]:.2f} over {scored} of {total} rows{beside}")
+        where = "" if scale.for_people == ONE_TO_FIVE else f" on {scale}"
+        say(f"mean score   {metrics[MEAN]:.2f}{where} over {scored} of {total} rows{beside}")
     else:
         say(f"mean score   none: not one of {total} rows has a verdict")
     if scored < total:
@@ -102,8 +104,9 @@ def print_summary(metrics: Mapping[str, float]) -> None:
         counts = {name: int(metrics.get(f"llm_judge/rows_{name}", 0)) for name in reasons}
         parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         say(f"no verdict   {total - scored} rows: {parts}")
-        low, high = (metrics[f"llm_judge/mean_if_failed_are_{score}"] for score in (1, 5))
-        say(f"bounds       {low:.2f} to {high:.2f}, if those rows were all 1s or all 5s")
+        worst, best = scale.low, scale.high
+        low, high = (metrics[f"llm_judge/mean_if_failed_are_{end}"] for end in (worst, best))
+        say(f"bounds       {low:.2f} to {high:.2f}, if those rows were all {worst}s or all {best}s")
     flagged = int(metrics.get("llm_judge/rows_suspected_manipulation", 0))
     if flagged:
         say(f"flagged      {flagged} rows: the answer scores much better than what it claims")

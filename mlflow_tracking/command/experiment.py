@@ -67,6 +67,7 @@ class Experiment:
             "base_url": redacted(calls.base_url),
             "vllm_version": self.judge.server_version or "unknown",
             "prompt_file": judge.prompt.path.name,
+            "scale": str(judge.prompt.format.scale),
             "prompt_sha256": judge.prompt.sha256,
             "data_file": self.data.path.name,
             "data_sha256": self.data.sha256,

@@ -162,7 +162,7 @@ class RecordedRun:
         """Metrics, tables, journal and views of the rows; then the table and the summary."""
         experiment, data = self.experiment, self.experiment.data
         judge, kept = experiment.judge.settings, self.journal if self._go_on else None
-        totals = Totals(judge.prompt)
+        totals, scale = Totals(judge.prompt), judge.prompt.format.scale
         totals.add(verdicts)
         totals.add_costs(decisions.beside)
         metrics = self.cost(totals) | decisions.metrics()
@@ -170,11 +170,11 @@ class RecordedRun:
         log_results(table, metrics, kept.path if kept else None)
         if self.stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
             rows = list(zip(data.rows, verdicts, strict=True))
-            summary = summarise(totals.overall, metrics, decisions.told())
+            summary = summarise(totals.overall, metrics, scale, decisions.told())
             others = decisions.other_judges(data.rows)
             publish(self.run_id, judge, rows, summary, experiment.run.traces, warn, others=others)
         self.table.close(verdicts)
-        print_summary(metrics)
+        print_summary(metrics, scale)
         for line in decisions.lines():
             say(line)
         self.count_missing(int(metrics["llm_judge/rows_failed"]), len(verdicts))

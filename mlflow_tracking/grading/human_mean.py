@@ -17,6 +17,7 @@ from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.rows.graded import (
     ALL_UNITS,
     DRAWN_FROM,
+    GRADED_ON,
     STRATUM,
     STRATUM_UNITS,
     UNIT,
@@ -25,7 +26,8 @@ from mlflow_tracking.rows.graded import (
     load_graded,
     shown,
 )
-from mlflow_tracking.rows.item import ANSWER, QUESTION, SCALE, DataError, Item
+from mlflow_tracking.rows.item import ANSWER, QUESTION, DataError, Item
+from mlflow_tracking.rows.scale import ONE_TO_FIVE, Scale
 from mlflow_tracking.stats.estimate import Array
 from mlflow_tracking.stats.prediction_powered import (
     DrawnGrades,
@@ -37,17 +39,26 @@ _DRAWN = (DRAWN_FROM, "row", UNIT, STRATUM, STRATUM_UNITS, ALL_UNITS)
 
 
 def read_drawn_grades(
-    path: Path, items: Sequence[Item], encoding: str = "utf-8", sheet: str = ""
+    path: Path, items: Sequence[Item], scale: Scale, encoding: str = "utf-8", sheet: str = ""
 ) -> GradedData:
-    """The graded rows of `path`; raises DataError unless they were drawn from `items` by chance."""
+    """The graded rows of `path`; raises DataError unless they were drawn from `items` by chance.
+
+    `scale` is that of the run's prompt, which people's grades are on, too.
+    """
     if not path.is_file():
         raise DataError(
             f"{path}: no such file; --graded takes a to_grade.csv that people filled in"
         )
-    graded = load_graded(path, encoding, sheet=sheet)
+    graded = load_graded(path, encoding, sheet=sheet, scale=scale)
     if isinstance(graded, GradedPairs):
         raise DataError(f"{path}: has compared pairs; grades of single answers are needed")
     header = graded.rows[0].row.columns
+    on, wanted = header.get(GRADED_ON, ONE_TO_FIVE.in_cells), scale.for_people.in_cells
+    if graded.kind == "scale" and on != wanted:
+        raise DataError(
+            f"{path}: was graded on {shown(on)}, and this run's prompt scores on {scale}; take a "
+            "prompt of that scale, or grade rows of this run"
+        )
     if lacking := [name for name in _DRAWN if name not in header]:
         raise DataError(
             f"{path}: no column {lacking[0]}: rows that were picked by hand say nothing of all "
@@ -123,7 +134,9 @@ def human_mean(judged: Array, graded: GradedData) -> HumanMean:
     """What people would give all rows on average, with what the judge gave of shape (rows,)."""
     found = prediction_powered_mean(judged, drawn_grades(graded))
     ends = (found.people.value, found.people.low, found.people.high)
-    low, high = SCALE[0], SCALE[-1]
-    value, least, most = (None if end is None else min(high, max(low, end)) for end in ends)
+    scale = graded.scale
+    value, least, most = (
+        None if end is None else min(scale.high, max(scale.low, end)) for end in ends
+    )
     people = replace(found.people, value=value, low=least, high=most)
-    return replace(found, people=people, labels=graded.kind == "binary")
+    return replace(found, people=people, labels=graded.kind == "binary", scale=scale)

@@ -7,7 +7,7 @@ python mlflow_tracking/grade_rows.py open --run last --rows 100
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +20,10 @@ from mlflow.entities import Run
 
 from mlflow_tracking.cluster.verdict_files import FILE, OutputError, VerdictFolder
 from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
-from mlflow_tracking.recording.results import RESULTS_AT, RESULTS_TABLE
+from mlflow_tracking.recording.results import RESULTS_AT, RESULTS_TABLE, stored_name
 from mlflow_tracking.recording.run import RUN_TAGS, TrackingError
 from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, Item, item_of
+from mlflow_tracking.rows.scale import ONE_TO_FIVE, Scale, read_scale
 from mlflow_tracking.stats.estimate import Array
 
 LAST = "last"
@@ -39,6 +40,7 @@ class JudgedRun:
     prompt: str
     data: str
     rows: pd.DataFrame  # every row, in the file's order, `score` NaN without a verdict
+    scale: Scale = ONE_TO_FIVE  # of the scores; that of older runs, which recorded none
 
     def __str__(self) -> str:
         return f"{self.name} ({self.judge}, {self.prompt}, {self.data})"
@@ -61,6 +63,21 @@ class JudgedRun:
             for q, a, r in texts
         ]
 
+    @cached_property
+    def shown(self) -> list[Item]:
+        """What was judged with the further columns that the judge was shown; reads the prompt."""
+        prompt, table = self.read_prompt(), self.rows
+        if not prompt.columns:
+            return self.items
+        stored = {name: stored_name(name, table.columns, prompt.format) for name in prompt.columns}
+        cells = {name: table[column] for name, column in stored.items() if column in table}
+        texts = pd.DataFrame(cells, index=table.index).fillna("").astype(str)
+        rows = texts.itertuples(index=False, name=None)
+        return [
+            replace(item, more=tuple(zip(cells, row, strict=True)))
+            for item, row in zip(self.items, rows, strict=True)
+        ]
+
     def read_prompt(self) -> JudgePrompt:
         """The prompt as the run recorded it; raises TrackingError if it recorded none."""
         there = MlflowClient().list_artifacts(self.run_id, "prompt")
@@ -72,7 +89,10 @@ class JudgedRun:
 
 
 def rows_digest(items: Iterable[Item]) -> str:
-    """What tells these rows from all others: 16 hexadecimal digits."""
+    """What tells these rows from all others: 16 hexadecimal digits.
+
+    Without further columns: a prompt that shows them and one that does not judge the same rows.
+    """
     digest = hashlib.sha256()
     for item in items:
         digest.update(json.dumps([item.question, item.answer, item.reference]).encode())
@@ -116,6 +136,7 @@ def read_run(run_id: str) -> JudgedRun:
         params.get("prompt_file", "?"),
         params.get("data_file", "?"),
         _read_rows(run),
+        read_scale(params.get("scale", "")) or ONE_TO_FIVE,
     )
 
 

@@ -18,6 +18,7 @@ from mlflow_tracking.grading.human_mean import read_drawn_grades
 from mlflow_tracking.grading.sheet import Line, as_csv, write_csv
 from mlflow_tracking.rows.graded import FEEDBACK, GRADE, GradedData, is_rater
 from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.scale import Scale
 
 _DRAW, _GRADES = "grading/draw.json", "grading/graded.csv"
 
@@ -42,20 +43,20 @@ def wanted_draw(run_id: str) -> Draw:
     return draw
 
 
-def keep_grades(run_id: str, items: Sequence[Item], graded: GradedData) -> GradedData:
+def keep_grades(run_id: str, items: Sequence[Item], scale: Scale, graded: GradedData) -> GradedData:
     """Record grades with the run, beside those that it has; returns all of them, one a row.
 
     Of a row that was graded before the new grade counts. Every set is kept as it came, too. Raises
     DataError where the two are of different draws; nothing is recorded then.
     """
-    earlier = kept_grades(run_id, items)
+    earlier = kept_grades(run_id, items, scale)
     sets = [one for one in (earlier, graded) if one]
     points = len({one.kind for one in sets}) > 1
     lines = {line["row"]: line for one in sets for line in _one_grade_each(one, points)}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "graded.csv"
         write_csv(path, list(lines.values()))
-        both = read_drawn_grades(path, items)
+        both = read_drawn_grades(path, items, scale)
         MlflowClient().log_artifact(run_id, str(path), "grading")
     came = as_csv([one.row.columns for one in graded.rows])
     name = hashlib.sha256(came.encode("utf-8", "replace")).hexdigest()[:12]
@@ -74,14 +75,14 @@ def _one_grade_each(graded: GradedData, points: bool) -> list[Line]:
     return lines
 
 
-def kept_grades(run_id: str, items: Sequence[Item]) -> GradedData | None:
+def kept_grades(run_id: str, items: Sequence[Item], scale: Scale) -> GradedData | None:
     """The grades that are recorded with the run of `items`, None if there are none."""
     if not _is_there(run_id, _GRADES):
         return None
     with TemporaryDirectory() as folder:
         uri = f"runs:/{run_id}/{_GRADES}"
         path = mlflow.artifacts.download_artifacts(uri, dst_path=folder)
-        return read_drawn_grades(Path(path), items)
+        return read_drawn_grades(Path(path), items, scale)
 
 
 def _is_there(run_id: str, path: str) -> bool:

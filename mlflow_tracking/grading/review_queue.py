@@ -1,6 +1,6 @@
 """How do people grade rows blind in `mlflow ui`, and what did they click? MLflow's review queues.
 
-    queues = open_queues(run_id, "llm_judge", [(12, item), (7, item)], decision=False, ...)
+    queues = open_queues(run_id, "llm_judge", [(12, item), (7, item)], scale=scale, ...)
     answers = read_answers(run_id, "llm_judge")
 
 Of `python mlflow_tracking/grade_rows.py open` and `read`. The graded rows are copies in an
@@ -8,6 +8,7 @@ experiment of their own: 'View full trace' and the Traces tab of the run's own e
 judge's score. MLflow's review queues are experimental, and no other module makes them.
 """
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.genai.label_schemas import (
     InputCategorical,
     InputPassFail,
+    InputText,
     create_label_schema,
     get_label_schema,
 )
@@ -45,20 +47,25 @@ from mlflow_tracking.recording.trace_store import (
     traces_in,
     write_traces,
 )
-from mlflow_tracking.rows.item import SCALE, Item
+from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.scale import ONE_TO_FIVE, Scale
 
 MOST_ITEMS = 200  # a page of 1,000 items makes 2,000 requests before it opens
 _RUN_TAG = "graded_run"
 _SCORE, _DECISION = "human_score", "human_decision"  # what a schema's name begins with
+# And what follows: another scale than 1-5 (all runs of an experiment share a schema), the rater.
+_SCHEMA = re.compile(rf"(?:{_SCORE}(?: \[[^\]]*\])?|{_DECISION})(?:_(.*))?", re.S)
+_MOST_OPTIONS = 10  # that MLflow offers: the eleven of 0-10 are written
+_MOST_NAME = 150  # characters of a scale in a schema's name, which may have 250
 _HOW_TO_SCORE = (
-    f"How good is the answer, from {SCALE[0]} (worst) to {SCALE[-1]} (best)? A reference answer, "
-    "where there is one, is right: what contradicts it is wrong."
+    "How good is the answer{scale}? A reference answer, where there is one, is right: what "
+    "contradicts it is wrong."
 )
 _HOW_TO_DECIDE = (
     "Does the answer pass? A reference answer, where there is one, is right: what contradicts it "
     "fails."
 )
-_REFERENCE = "\n\n---\n\n**Reference answer**\n\n"
+_HEADING = "\n\n---\n\n**{}**\n\n"
 
 
 class NoQueues(UserMistake):
@@ -70,7 +77,7 @@ class Answer:
     """What a person clicked for a row, not interpreted yet."""
 
     row: int  # the row's number in the run
-    text: str  # '4', 'pass', 'fail'; whatever MLflow holds, as text
+    text: str  # '4', 'fair', 'pass', 'fail'; whatever MLflow holds, as text
     rater: str  # whose queue it was, or MLflow's user ('default' without a login)
     comment: str = ""
 
@@ -89,10 +96,10 @@ def open_queues(
     experiment_name: str,
     rows: Sequence[tuple[int, Item]],
     *,
-    decision: bool,
+    scale: Scale,
     raters: Sequence[str] = (),
 ) -> Queues:
-    """Have rows of a run graded, each with its number, the first one first.
+    """Have rows of a run graded on `scale`, each with its number, the first one first.
 
     Called again, it adds what is not there yet and takes nothing away. Each of `raters` gets queues
     of their own. Raises NoQueues and TrackingError.
@@ -109,7 +116,7 @@ def open_queues(
         queues = [
             queue
             for rater in names
-            for queue in _fill_queues(run_id, experiment_id, rater, decision, traces)
+            for queue in _fill_queues(run_id, experiment_id, rater, scale, traces)
         ]
     place = f"experiments/{experiment_id}/review-queue?selectedQueueId="
     pages = tuple(place + queue.queue_id for queue in queues)
@@ -183,7 +190,7 @@ def _copy(
 ) -> tuple[TraceInfo, list[Span]]:
     """A row without anything of the judge, not even the link to the run that MLflow would show."""
     previews = _request(item, most), as_markdown(storable(item.answer), most)
-    inputs = {"question": item.question}
+    inputs = {"question": item.question, **dict(item.more)}
     if item.reference:
         inputs["reference"] = item.reference
     span = draft.span(new_span_id(), draft.name, SpanType.UNKNOWN, inputs, item.answer)
@@ -191,17 +198,25 @@ def _copy(
 
 
 def _request(item: Item, most: int) -> str:
-    """The question and, below it, the reference."""
-    question, reference = storable(item.question), storable(item.reference)
-    if not reference:
-        return as_markdown(question, most)
-    room = most - len(_REFERENCE)
-    asked = as_markdown(question, max(room // 2, room - len(as_markdown(reference))))
-    return asked + _REFERENCE + as_markdown(reference, room - len(asked))
+    """The question and, below it, the further columns and the reference.
+
+    What does not fit is cut, the longest texts first to half, a third, ... of the room.
+    """
+    beside = [(as_markdown(name), text) for name, text in item.more]
+    beside = [each for each in (*beside, ("Reference answer", item.reference)) if each[1].strip()]
+    headings = ["", *(_HEADING.format(name) for name, _ in beside)]
+    texts = [storable(text) for text in (item.question, *(text for _, text in beside))]
+    lengths = [len(as_markdown(text)) for text in texts]
+    room, shown = most - sum(map(len, headings)), ""
+    for place, (heading, text) in enumerate(zip(headings, texts, strict=True)):
+        left = max(room // (len(texts) - place), room - sum(lengths[place + 1 :]))
+        part = as_markdown(text, left)
+        shown, room = shown + heading + part, room - len(part)
+    return shown
 
 
 def _fill_queues(
-    run_id: str, experiment_id: str, rater: str, decision: bool, trace_ids: Sequence[str]
+    run_id: str, experiment_id: str, rater: str, scale: Scale, trace_ids: Sequence[str]
 ) -> list[ReviewQueue]:
     """The rater's queues of the run, with every trace in one of them."""
     title = f"Grade run {run_id[:8]}" + (f" for {rater}" if rater else "")
@@ -216,7 +231,7 @@ def _fill_queues(
             taken = {queue.name for queue in queues}
             names = (f"{part}{number}" if number > 1 else title for number in count(1))
             name = next(name for name in names if name not in taken)
-            schema = _schema(experiment_id, rater, decision)
+            schema = _schema(experiment_id, rater, scale)
             queues.append(_new_queue(experiment_id, name, schema))
             room = MOST_ITEMS
         add_items_to_review_queue(queues[-1].queue_id, item_ids=waiting[:room])
@@ -230,18 +245,25 @@ def _new_queue(experiment_id: str, name: str, schema_id: str) -> ReviewQueue:
     )
 
 
-def _schema(experiment_id: str, rater: str, decision: bool) -> str:
-    """The id of what is asked, made if it is new; all runs of the experiment share it."""
-    name = (_DECISION if decision else _SCORE) + (f"_{rater}" if rater else "")
-    scale = InputCategorical(options=[str(score) for score in SCALE])
+def _schema(experiment_id: str, rater: str, scale: Scale) -> str:
+    """The id of what is asked, made if it is new; the experiment's runs of a scale share it."""
+    decision = scale.is_choice
+    other = "" if scale == ONE_TO_FIVE else f" [{str(scale)[:_MOST_NAME]}]"
+    name = (_DECISION if decision else _SCORE + other) + (f"_{rater}" if rater else "")
+    choices: InputCategorical | InputText = InputText(max_length=8)
+    if len(scale.words) <= _MOST_OPTIONS:
+        choices = InputCategorical(options=list(scale.words))
+    ask = f", from {scale.low} (worst) to {scale.high} (best)"
+    if not scale.is_numbers:
+        ask = f": {', '.join(scale.words[:-1])} or {scale.words[-1]}"
     try:
         schema = create_label_schema(
             name,
             type="feedback",
             experiment_id=experiment_id,
-            input=InputPassFail("Pass", "Fail") if decision else scale,
+            input=InputPassFail("Pass", "Fail") if decision else choices,
             enable_comment=not decision,  # without a comment, one click grades the row
-            instruction=_HOW_TO_DECIDE if decision else _HOW_TO_SCORE,
+            instruction=_HOW_TO_DECIDE if decision else _HOW_TO_SCORE.format(scale=ask),
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -256,12 +278,13 @@ def _is_grade(assessment: Assessment) -> bool:
         and assessment.feedback.value is not None
         and assessment.valid is not False
         and assessment.source.source_type == "HUMAN"
-        and assessment.name.startswith((_SCORE, _DECISION))
+        and _SCHEMA.fullmatch(assessment.name) is not None
     )
 
 
 def _rater(grade: Assessment) -> str:
-    own = grade.name.removeprefix(_SCORE).removeprefix(_DECISION).removeprefix("_")
+    name = _SCHEMA.fullmatch(grade.name)
+    own = name[1] if name else ""
     return own or grade.source.source_id or "default"
 
 

@@ -24,34 +24,40 @@ from mlflow_tracking.rows.graded import (
     DRAWN_FROM,
     FEEDBACK,
     GRADE,
+    GRADED_ON,
     STRATUM,
     STRATUM_UNITS,
     UNIT,
     is_rater,
 )
-from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, SCALE, DataError, Item
+from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataError, Item
 from mlflow_tracking.rows.row_files import load_rows
+from mlflow_tracking.rows.scale import ONE_TO_FIVE, Scale
 
 _WIDTHS = {QUESTION: 50, REFERENCE: 40, ANSWER: 70, GRADE: 13, FEEDBACK: 40}
 _MOST_CHARS = 32_767  # of a workbook's cell
+_MOST_CHOICES = 250  # characters of a list to pick from, which Excel holds to 255
 
 Line = Mapping[str, str]
 
 
 def grading_lines(
-    draw: Draw, items: Sequence[Item], grades: Mapping[int, Line] | None = None
+    draw: Draw, items: Sequence[Item], scale: Scale, grades: Mapping[int, Line] | None = None
 ) -> list[Line]:
-    """A line for each drawn row, by column; `items` are all rows of the run.
+    """A line for each drawn row, by column; `items` are all rows of the run, graded on `scale`.
 
     `grades` are the cells of grades by the row's number, which counts from 1.
     Nothing of the judge's is among them.
     """
     names = dict.fromkeys(name for cells in (grades or {}).values() for name in cells)
     blank = dict.fromkeys(names or (GRADE, FEEDBACK), "")
+    people = scale.for_people
+    on = {} if people == ONE_TO_FIVE else {GRADED_ON: people.in_cells}
     return [
         {
             "row": str(one.row),
             QUESTION: items[one.row - 1].question,
+            **dict(items[one.row - 1].more),
             REFERENCE: items[one.row - 1].reference,
             ANSWER: items[one.row - 1].answer,
             **blank,
@@ -61,6 +67,7 @@ def grading_lines(
             STRATUM: draw.aliases[one.stratum],
             STRATUM_UNITS: str(draw.stratum_units[one.stratum]),
             ALL_UNITS: str(sum(draw.stratum_units.values())),
+            **on,
         }
         for one in draw.drawn
     ]
@@ -75,7 +82,7 @@ def as_csv(lines: Sequence[Line]) -> str:
     return text.getvalue()
 
 
-def write_sheets(folder: Path, lines: Sequence[Line], decision: bool) -> tuple[Path, Path]:
+def write_sheets(folder: Path, lines: Sequence[Line], scale: Scale) -> tuple[Path, Path]:
     """to_grade.csv and to_grade.xlsx in `folder`; raises DataError where grades would be lost."""
     text, book = folder / "to_grade.csv", folder / "to_grade.xlsx"
     if not folder.is_dir():
@@ -83,7 +90,7 @@ def write_sheets(folder: Path, lines: Sequence[Line], decision: bool) -> tuple[P
     for path in (text, book):
         check_no_grades_lost("--folder", path)
     write_csv(text, lines)
-    write_workbook(book, lines, decision)
+    write_workbook(book, lines, scale)
     return text, book
 
 
@@ -116,21 +123,27 @@ def _write(path: Path, content: bytes) -> None:
         ) from None
 
 
-def write_workbook(path: Path, lines: Sequence[Line], decision: bool) -> None:
-    """The lines as a workbook: text wrapped, grades to be picked from a list."""
+def write_workbook(path: Path, lines: Sequence[Line], scale: Scale) -> None:
+    """The lines as a workbook: text wrapped, grades to be picked from a list.
+
+    What has no width of its own and no place behind the grade is a further column of the rows.
+    """
     book = Workbook()
     sheet = book.active
     header = list(lines[0])
+    widths = dict.fromkeys(header[1 : header.index(GRADE)], 50) | _WIDTHS
     for number, cells in enumerate([dict.fromkeys(header, ""), *lines], 1):
         for place, name in enumerate(header, 1):
             text = name if number == 1 else ILLEGAL_CHARACTERS_RE.sub("", cells[name])
             cell = sheet.cell(number, place, text[:_MOST_CHARS])
             cell.data_type = "s"  # or an answer that begins with '=' would be a formula
-            cell.alignment = Alignment(wrap_text=name in _WIDTHS, vertical="top")
+            cell.alignment = Alignment(wrap_text=name in widths, vertical="top")
             cell.font = Font(bold=number == 1)
     for place, name in enumerate(header, 1):
-        sheet.column_dimensions[get_column_letter(place)].width = _WIDTHS.get(name, 10)
-    choices = "pass,fail" if decision else ",".join(map(str, SCALE))
+        sheet.column_dimensions[get_column_letter(place)].width = widths.get(name, 10)
+    choices = "pass,fail" if scale.is_choice else ",".join(scale.words)
+    if len(choices) > _MOST_CHOICES or '"' in choices:
+        choices = ",".join(map(str, scale.values))
     validation = DataValidation("list", formula1=f'"{choices}"', allow_blank=True)
     letter = get_column_letter(header.index(GRADE) + 1)
     validation.add(f"{letter}2:{letter}{len(lines) + 1}")

@@ -14,6 +14,7 @@ from mlflow_tracking.recording.people import human_lines
 from mlflow_tracking.recording.publish import show_people
 from mlflow_tracking.rows.graded import UNIT, GradedData
 from mlflow_tracking.rows.item import DataError, Item
+from mlflow_tracking.rows.scale import Scale
 from mlflow_tracking.stats.estimate import Array
 from mlflow_tracking.stats.prediction_powered import HumanMean
 
@@ -21,6 +22,7 @@ from mlflow_tracking.stats.prediction_powered import HumanMean
 def tell_people(
     run_id: str,
     items: Sequence[Item],
+    scale: Scale,
     judged: Array,
     graded: GradedData | None,
     warn: Callable[[str], None],
@@ -29,7 +31,9 @@ def tell_people(
 
     Raises DataError where they are of different draws.
     """
-    both = keep_grades(run_id, items, graded) if graded else kept_grades(run_id, items)
+    both = (
+        keep_grades(run_id, items, scale, graded) if graded else kept_grades(run_id, items, scale)
+    )
     if both is None:
         return None
     if draw := kept_draw(run_id):
@@ -57,13 +61,14 @@ def _whole_units(draw: Draw, graded: GradedData) -> GradedData:
 def tell_people_of_recorded(
     run_id: str,
     items: Sequence[Item],
+    scale: Scale,
     judged: Array,
     graded: GradedData | None,
     warn: Callable[[str], None],
 ) -> tuple[str, ...]:
     """The lines of it for a run that was just judged; no mistake in its grades is to spoil that."""
     try:
-        human = tell_people(run_id, items, judged, graded, warn)
+        human = tell_people(run_id, items, scale, judged, graded, warn)
     except DataError as mistake:
         warn(f"note: what people would give is not told: {mistake}")
         return ()

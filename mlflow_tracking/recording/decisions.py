@@ -21,7 +21,7 @@ class Decisions:
     """What a rule says of each row; nothing at all in a run without one."""
 
     by_row: Sequence[str] = ()  # DECIDED, UNDECIDED or SECOND_OPINION
-    first_scores: Sequence[int | None] = ()  # of the first judge, where a second one was asked
+    first_scores: Sequence[float | None] = ()  # of the first judge, where a second one was asked
     max_wrong: float = 0.0
     promise: str = ""  # what holds for decided rows, in words
     second: JudgeSettings | None = None  # whose verdicts are the second opinions

@@ -3,8 +3,6 @@
 python mlflow_tracking/grade_rows.py report --run last
 """
 
-from mlflow_tracking.rows.item import SCALE
-from mlflow_tracking.stats.estimate import Estimate
 from mlflow_tracking.stats.prediction_powered import HumanMean
 from mlflow_tracking.stats.table import two_places
 
@@ -32,7 +30,7 @@ def human_lines(human: HumanMean) -> tuple[str, ...]:
     lines = [f"the judge    {_judge(human)}", f"people       {graded}"]
     lines.append(f"estimated    {people} {known if people.value is not None else ''}".rstrip())
     if human.labels and people.value is not None:
-        lines.append(f"right        {_share_right(people)} of all answers, as people would say")
+        lines.append(f"right        {_share_right(human)} of all answers, as people would say")
     if worth(human):
         lines.append(f"worth        {worth(human)}")
     return tuple(lines)
@@ -47,10 +45,10 @@ def _judge(human: HumanMean) -> str:
     return f"{two_places(human.judge)} is its mean over {rows}"
 
 
-def _share_right(people: Estimate) -> str:
-    low, *_, high = SCALE
+def _share_right(human: HumanMean) -> str:
+    people, scale = human.people, human.scale
     ends = [people.value, people.low, people.high]
-    shares = [f"{(end - low) / (high - low):.0%}" for end in ends if end is not None]
+    shares = [f"{(end - scale.low) / scale.span:.0%}" for end in ends if end is not None]
     return f"{shares[0]} ({shares[1]} to {shares[2]})" if len(shares) == 3 else shares[0]
 
 
@@ -68,7 +66,7 @@ def human_paragraph(human: HumanMean) -> str:
     if people.low is None:
         return f"{BEGINS} another mean, which is not known yet**: {people.note}. {graded}"
     over_all = f"to all {human.rows} rows on average (95 % interval)"
-    right = f"; {_share_right(people)} would be right" if human.labels else ""
+    right = f"; {_share_right(human)} would be right" if human.labels else ""
     return f"{BEGINS} {people}** {over_all}{right}. The judge: {_judge(human)}. {graded}"
 
 

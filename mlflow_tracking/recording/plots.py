@@ -5,16 +5,20 @@ Artifacts `plots/*.png` and the pictures in report.html, made by
 """
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import floor
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from mlflow_tracking.judge.verdict import Verdict
-from mlflow_tracking.rows.item import SCALE, Row
+from mlflow_tracking.rows.item import Row
+from mlflow_tracking.rows.scale import Scale
 
 BLUE, ORANGE, GREY = "#3b6fb6", "#d9822b", "#8a8f98"
 _DPI = 130
@@ -22,13 +26,16 @@ _DPI = 130
 Scored = Sequence[tuple[Row, Verdict]]
 
 
-def make_plots(rows: Scored) -> dict[str, Figure]:
-    """Figures by file name, of the rows that have a score; none where nothing has one."""
+def make_plots(rows: Scored, scale: Scale) -> dict[str, Figure]:
+    """Figures by file name, of the rows that have a score; none where nothing has one.
+
+    `scale` is that of the overall score.
+    """
     if not rows:
         return {}
     figures = {
-        "scores.png": scores(rows),
-        "score_by_answer_length.png": score_by_length(rows),
+        "scores.png": scores(rows, scale),
+        "score_by_answer_length.png": score_by_length(rows, scale),
         "latency.png": latency(rows),
         "tokens.png": tokens(rows),
     }
@@ -45,19 +52,23 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def scores(rows: Scored) -> Figure:
+def scores(rows: Scored, scale: Scale) -> Figure:
     """How often each score was given, and where the expected scores lie between them."""
     figure, axes = new_axes("Scores", "score", "rows")
     values = [v.overall.value for _, v in rows if v.overall]
     expected = [e for _, v in rows if v.overall and (e := v.overall.expected) is not None]
-    counts = [values.count(score) for score in SCALE]
-    bars = axes.bar(SCALE, counts, width=0.8, color=BLUE, label="score that the judge wrote")
-    axes.bar_label(bars, padding=2)
+    if all(value in scale.values for value in values):
+        places = scale.for_people.values
+        counts = [values.count(score) for score in places]
+        bars = axes.bar(places, counts, width=0.8, color=BLUE, label="score that the judge wrote")
+        axes.bar_label(bars, padding=2)
+    else:
+        label = "weighted mean of what the judge wrote"
+        axes.hist(values, bins=_bins(scale), color=BLUE, label=label)
     if expected:
-        edges = np.arange(0.875, 5.3, 0.25)
         axes.hist(
             expected,
-            bins=edges.tolist(),
+            bins=_bins(scale),
             histtype="step",
             linewidth=2,
             color=ORANGE,
@@ -65,14 +76,14 @@ def scores(rows: Scored) -> Figure:
         )
         _mean_line(axes, float(np.mean(expected)), ORANGE, "mean expected score")
     _mean_line(axes, float(np.mean(values)), BLUE, "mean score")
-    axes.set_xticks(SCALE)
-    axes.set_xlim(0.4, 5.6)
+    mark(axes.xaxis, scale)
+    axes.set_xlim(scale.low - 0.6, scale.high + 0.6)
     axes.margins(y=0.12)
     legend_below(axes)
     return figure
 
 
-def score_by_length(rows: Scored) -> Figure:
+def score_by_length(rows: Scored, scale: Scale) -> Figure:
     """Whether longer answers get better scores (a judge's known weakness)."""
     lengths = np.array([max(1, len(row.item.answer)) for row, _ in rows])
     values = np.array([_finest(verdict) for _, verdict in rows])
@@ -86,8 +97,8 @@ def score_by_length(rows: Scored) -> Figure:
     axes.set_xscale("log")
     for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
-    axes.set_yticks(SCALE)
-    axes.set_ylim(0.7, 5.3)
+    mark(axes.yaxis, scale)
+    axes.set_ylim(scale.low - 0.3, scale.high + 0.3)
     return figure
 
 
@@ -121,25 +132,38 @@ def tokens(rows: Scored) -> Figure:
 
 
 def scores_by_criterion(rows: Scored) -> Figure:
-    """The mean of each of the prompt's scores, for a prompt that asks for several."""
-    labels = list(rows[0][1].scores)
-    means = [
-        np.mean([v.scores[name].value for _, v in rows if name in v.scores]) for name in labels
-    ]
-    figure, axes = new_axes("Mean of each score", "mean score", "")
-    axes.bar_label(axes.barh(labels, means, color=BLUE), fmt="%.2f", padding=3)
-    axes.set_xlim(0, 5.5)
+    """The mean of each of the prompt's scores, for a prompt that asks for several.
+
+    Where their scales have other ends, each is shown as a share of its own.
+    """
+    first = rows[0][1].scores
+    means = [np.mean([v.scores[n].value for _, v in rows if n in v.scores]) for n in first]
+    title, most = "mean score", next(iter(first.values())).values[-1]
+    if len({(score.values[0], score.values[-1]) for score in first.values()}) > 1:
+        each = zip(means, first.values(), strict=True)
+        means = [(mean - score.values[0]) / score.span for mean, score in each]
+        title, most = "mean score, 0 the worst and 1 the best", 1
+    figure, axes = new_axes("Mean of each score", title, "")
+    axes.bar_label(axes.barh(list(first), means, color=BLUE), fmt="%.2f", padding=3)
+    axes.set_xlim(0, 1.1 * most)
     axes.invert_yaxis()
     return figure
 
 
-def comparison(counts: Mapping[tuple[int, int], int], name_a: str, name_b: str) -> Figure:
-    """How often each pair of scores (A, B) of the same row came, and what B - A was."""
+def comparison(
+    pairs: Sequence[tuple[float, float]], scale: Scale, name_a: str, name_b: str
+) -> Figure:
+    """How often each pair of scores (A, B) of the same row came, and what B - A was.
+
+    Means of a checklist are shown at the nearest whole score.
+    """
     figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     grid, bars = figure.subplots(1, 2)
-    draw_counts(grid, counts, "Rows by both scores", name_a, name_b)
-    spread = range(SCALE[0] - SCALE[-1], SCALE[-1] - SCALE[0] + 1)
-    rows = [sum(n for (a, b), n in counts.items() if b - a == step) for step in spread]
+    counts = Counter((floor(a + 0.5), floor(b + 0.5)) for a, b in pairs)
+    draw_counts(grid, counts, scale, "Rows by both scores", name_a, name_b)
+    spread = range(-scale.span, scale.span + 1)
+    apart = Counter(floor(b - a + 0.5) for a, b in pairs)
+    rows = [apart[step] for step in spread]
     bars.bar_label(bars.bar(list(spread), rows, color=BLUE), padding=2)
     bars.set_title("B - A", loc="left", fontsize=12)
     bars.set_xlabel("difference of a row's scores")
@@ -149,18 +173,33 @@ def comparison(counts: Mapping[tuple[int, int], int], name_a: str, name_b: str) 
 
 
 def draw_counts(
-    axes: Axes, counts: Mapping[tuple[int, int], int], title: str, x: str, y: str
+    axes: Axes, counts: Mapping[tuple[int, int], int], scale: Scale, title: str, x: str, y: str
 ) -> None:
     """How many rows have each pair of scores (x, y), with the line of equal ones."""
-    table = np.array([[counts.get((a, b), 0) for a in SCALE] for b in SCALE])
-    axes.imshow(table, cmap="Blues", origin="lower", extent=(0.5, 5.5, 0.5, 5.5))
-    axes.plot([0.5, 5.5], [0.5, 5.5], color=GREY, linewidth=1)
+    values, low, high = scale.for_people.values, scale.low - 0.5, scale.high + 0.5
+    table = np.array([[counts.get((a, b), 0) for a in values] for b in values])
+    axes.imshow(table, cmap="Blues", origin="lower", extent=(low, high, low, high))
+    axes.plot([low, high], [low, high], color=GREY, linewidth=1)
     for (a, b), count in counts.items():
         dark = count > table.max() / 2
         axes.text(a, b, str(count), ha="center", va="center", color="white" if dark else "black")
+    mark(axes.xaxis, scale)
+    mark(axes.yaxis, scale)
     axes.set_title(title, loc="left", fontsize=12)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+
+
+def mark(axis: Axis, scale: Scale) -> None:
+    """Every score of the scale on an axis, levels with their words."""
+    values = scale.for_people.values
+    axis.set_ticks(values, labels=list(map(scale.for_people.shown, values)))
+
+
+def _bins(scale: Scale) -> list[float]:
+    """Edges around every sixteenth of the scale: quarters of a point of 1-5."""
+    width = scale.span / 16
+    return [scale.low + width * (step - 0.5) for step in range(18)]
 
 
 def new_axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:

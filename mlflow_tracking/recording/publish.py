@@ -103,7 +103,9 @@ def _log_report(
     with_plots: bool,
 ) -> None:
     scored = [(row, verdict) for row, verdict in rows if verdict and not verdict.failed]
-    figures = make_plots(scored) if with_plots else {}  # of a sample with the worst they mislead
+    figures = (
+        make_plots(scored, summary.scale) if with_plots else {}
+    )  # of a sample with the worst they mislead
     pictures = {name: png(figure) for name, figure in figures.items()}
     run = MlflowClient().get_run(run_id)
     title = f"{run.info.run_name}: {run.data.params.get('data_file', '')}"

@@ -8,6 +8,7 @@ its own. A page of many rows stays small: see `SHOWN` and `CUT`; judge_results.c
 """
 
 import base64
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +18,18 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.judge.verdict import SUSPECT_SHARE, Verdict
 from mlflow_tracking.recording.people import worth
 from mlflow_tracking.recording.sample import choose_rows, worst_first
 from mlflow_tracking.recording.summary import Summary
 from mlflow_tracking.rows.item import Row
+from mlflow_tracking.rows.scale import short
 from mlflow_tracking.stats.prediction_powered import HumanMean
 
 SHOWN = 2000  # rows in the table of all rows
 CUT = 1500  # characters of a text
+CUT_BESIDE = 300  # of a further column: a passage of pages is for the table
 _LISTED, _FAILED_LISTED = 10, 50  # rows in the short lists
-_DIFFER = 1.0  # points between claim and whole answer, from which on a row is listed
 
 _PEOPLE = "<!-- people -->", "<!-- /people -->"  # around what is known only when rows are graded
 
@@ -48,7 +50,7 @@ class Report:
 
 def render_report(report: Report) -> str:
     """The page as HTML."""
-    verdicts = [verdict for _, verdict in report.rows]
+    verdicts, scale = [verdict for _, verdict in report.rows], report.summary.scale
     return (
         page_environment()
         .get_template("report.html")
@@ -59,7 +61,10 @@ def render_report(report: Report) -> str:
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             plots={name: base64.b64encode(data).decode() for name, data in report.plots.items()},
             shown=[report.rows[i] for i in _shown(verdicts)],
-            **_lists(report.rows, verdicts),
+            sure=f"{math.log2(len(scale.values)):.2f}",
+            beside=CUT_BESIDE,
+            suspect=short(SUSPECT_SHARE * scale.span),
+            **_lists(report.rows, verdicts, scale.point),
         )
     )
 
@@ -82,7 +87,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"cut": _cut, "worth": worth}
+    environment.filters |= {"cut": _cut, "worth": worth, "short": short}
     return environment
 
 
@@ -93,15 +98,18 @@ def _shown(verdicts: Sequence[Verdict | None]) -> list[int]:
     return choose_rows(verdicts, SHOWN)
 
 
-def _lists(rows: Judged, verdicts: Sequence[Verdict | None]) -> dict[str, Any]:
-    """The short lists of the page, with how many rows each would have."""
+def _lists(rows: Judged, verdicts: Sequence[Verdict | None], point: float) -> dict[str, Any]:
+    """The short lists of the page, with how many rows each would have.
+
+    Claim and whole answer differ from more than a `point` of 1-5 on.
+    """
     order = worst_first(verdicts)
     scored = [i for i in order if (verdict := verdicts[i]) and not verdict.failed]
     failed = [i for i in order if (verdict := verdicts[i]) and verdict.failed]
     unsure = sorted(
         (i for i in scored if _entropy(verdicts[i]) > 0), key=lambda i: -_entropy(verdicts[i])
     )
-    differ = [i for i in order if abs(_disagreement(verdicts[i])) > _DIFFER]
+    differ = [i for i in order if abs(_disagreement(verdicts[i])) > point]
     differ.sort(key=lambda i: -_disagreement(verdicts[i]))
 
     def pick(indices: list[int], limit: int) -> dict[str, Any]:
@@ -124,8 +132,8 @@ def _disagreement(verdict: Verdict | None) -> float:
     return (verdict.disagreement if verdict else None) or 0.0
 
 
-def _cut(text: str) -> str:
-    """At most CUT characters, without what HTML has no place for."""
+def _cut(text: str, most: int = CUT) -> str:
+    """At most so many characters, without what HTML has no place for."""
     text = text.replace("\x00", "␀").encode("utf-8", "replace").decode()
-    rest = len(text) - CUT
-    return text if rest <= 0 else f"{text[:CUT]} […{rest} more characters]"
+    rest = len(text) - most
+    return text if rest <= 0 else f"{text[:most]} […{rest} more characters]"

@@ -7,7 +7,7 @@ The artifact judge_results of `python mlflow_tracking/run_experiment.py`, and th
 import hashlib
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_tracking.judge.prompt import JudgePrompt
-from mlflow_tracking.judge.verdict import Score, Verdict
+from mlflow_tracking.judge.reply_form import ReplyForm
+from mlflow_tracking.judge.verdict import Score, Status, Verdict
 from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, DataSet, Row
 
 RESULTS_TABLE = "judge_results.json"
@@ -67,6 +68,15 @@ def result_records(
         named = {_free_name(name, names) if name in ours else name: rest[name] for name in rest}
         records.append({"row": row.number, **order, **outcome, **named})
     return records
+
+
+def stored_name(name: str, table: Collection[str], form: ReplyForm) -> str:
+    """What a file's column is called in a run's `table`, by the rule of `result_records`."""
+    outcome = verdict_columns(Verdict(Status.OK, scores={label: Score(1) for label in form.scores}))
+    if name in {"row", "file", "decision", "first_score", *outcome}:
+        while f"csv_{name}" in table:
+            name = f"csv_{name}"
+    return name
 
 
 def _free_name(name: str, taken: set[str]) -> str:

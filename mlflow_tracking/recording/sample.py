@@ -75,5 +75,5 @@ def _badness(verdict: Verdict) -> tuple[float, float]:
     """Low for what a person should see: no score, a low one, a low expected one."""
     score = verdict.overall
     if score is None:
-        return 0.0, 0.0
+        return -1.0, 0.0  # below a 0 of 0-10
     return float(score.value), score.finest

@@ -8,19 +8,21 @@ from dataclasses import dataclass
 
 from mlflow_tracking.judge.verdict import FAILURES
 from mlflow_tracking.recording.people import BEGINS, human_paragraph
+from mlflow_tracking.rows.scale import Scale
 from mlflow_tracking.stats.estimate import counted_mean_interval
 from mlflow_tracking.stats.prediction_powered import HumanMean
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The mean with its interval, and what it does not rest on. Scores 1-5, times in seconds."""
+    """The mean with its interval, and what it does not rest on. Times in seconds."""
 
+    scale: Scale  # of the scores
     rows: int
     scored: int
     mean: float | None
     interval: tuple[float, float] | None  # 95 %, of the judge's mean over other rows like these
-    bounds: tuple[float, float] | None  # of the mean, if the rows without a verdict were 1s or 5s
+    bounds: tuple[float, float] | None  # of the mean, if rows without a verdict were worst or best
     expected: float | None
     failures: Mapping[str, int]  # why rows have no verdict
     flagged: int
@@ -41,6 +43,7 @@ class Summary:
 def summarise(
     scores: Mapping[float, int],
     metrics: Mapping[str, float],
+    scale: Scale,
     decided: tuple[str, ...] = (),
 ) -> Summary:
     """Sum up how often each score was given, and the run's `llm_judge/` metrics."""
@@ -51,8 +54,9 @@ def summarise(
         return metrics.get(f"llm_judge/{name}")
 
     reasons = ("not_judged", *map(str, FAILURES))
-    low, high = metric("mean_if_failed_are_1"), metric("mean_if_failed_are_5")
+    low, high = (metric(f"mean_if_failed_are_{end}") for end in (scale.low, scale.high))
     return Summary(
+        scale=scale,
         rows=int(metrics["llm_judge/rows_total"]),
         scored=scored,
         mean=total / scored if scored else None,
@@ -80,7 +84,7 @@ def describe(
     where every row is, if that is not in the run's artifacts.
     """
     scored = f"over {summary.scored} of {summary.rows} rows"
-    lines = [f"**The judge's mean score: {_mean(summary)}** of 5, {scored}"]
+    lines = [f"**The judge's mean score: {_mean(summary)}** of {_best(summary.scale)}, {scored}"]
     if summary.expected is not None:
         lines[0] += f"; expected score {summary.expected:.2f}"
     if summary.missing:
@@ -88,7 +92,8 @@ def describe(
         lines.append(f"**No verdict** on {summary.missing} rows: {named}.")
         if summary.bounds:
             low, high = summary.bounds
-            lines.append(f"The mean would be {low:.2f} to {high:.2f} if they were all 1s or 5s.")
+            ends = f"{summary.scale.low}s or {summary.scale.high}s"
+            lines.append(f"The mean would be {low:.2f} to {high:.2f} if they were all {ends}.")
     if summary.flagged:
         lines.append(
             f"**{summary.flagged} answers sound much better than what they claim**: "
@@ -131,6 +136,13 @@ def with_people(description: str, human: HumanMean) -> str:
     first, *rest = description.split("\n\n")
     kept = [paragraph for paragraph in rest if not paragraph.startswith(BEGINS)]
     return "\n\n".join([first, human_paragraph(human), *kept])
+
+
+def _best(scale: Scale) -> str:
+    """The best score, with the levels' words where they are no numbers."""
+    if scale.is_choice or scale.is_numbers:
+        return str(scale.high)
+    return f"{scale.high} ({', '.join(map(scale.shown, scale.values))})"
 
 
 def _mean(summary: Summary) -> str:

@@ -82,7 +82,8 @@ class Totals:
         }
         if rows := self._counts["rows_total"]:
             total = sum(score * count for score, count in self.overall.items())
-            for worst in (1, 5):
+            scale = self._prompt.format.scale
+            for worst in (scale.low, scale.high):
                 bound = (total + worst * self._counts["rows_failed"]) / rows
                 found[f"mean_if_failed_are_{worst}"] = bound
         if self._expected_count:

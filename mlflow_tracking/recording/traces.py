@@ -288,8 +288,9 @@ def _metadata(verdict: Verdict, score: Score | None, run_id: str) -> dict[str, s
     """MLflow takes text only."""
     values: dict[str, object] = {"status": verdict.status, "reason": verdict.reason}
     values[AssessmentMetadataKey.SOURCE_RUN_ID] = run_id
-    if score and score.expected is not None and score.entropy is not None:
+    if score and score.expected is not None:
         values["expected_score"] = f"{score.expected:.3f}"
+    if score and score.entropy is not None:  # a checklist's mean has none
         values["entropy_bits"] = f"{score.entropy:.3f}"
     values["claim"] = verdict.claim
     for name in ("claim_score", "answer_score"):

@@ -3,8 +3,8 @@
     python mlflow_tracking/validate_judge.py --data graded.csv
 
 The kind of file is found from its columns: `inputs,predictions,human_score` (or `human_score_1`,
-`human_score_2` ... of several raters) with scores from 1 to 5 or with labels right/wrong, or
-`inputs,answer_a,answer_b,winner`. `targets` (a reference) and `human_feedback` are optional.
+`human_score_2` ... of several raters) with scores on the prompt's scale or with labels right/wrong,
+or `inputs,answer_a,answer_b,winner`. `targets` (a reference) and `human_feedback` are optional.
 In a file of `grade_rows.py` rows without a grade are passed over: nobody has come to them yet.
 """
 
@@ -18,7 +18,6 @@ from mlflow_tracking.rows.conversation import answer_text
 from mlflow_tracking.rows.item import (
     ANSWER,
     QUESTION,
-    SCALE,
     DataError,
     DataSet,
     Named,
@@ -36,6 +35,7 @@ from mlflow_tracking.rows.labels import (
     read_winner,
 )
 from mlflow_tracking.rows.row_files import load_rows
+from mlflow_tracking.rows.scale import ONE_TO_FIVE, Scale
 from mlflow_tracking.rows.table import Columns
 
 
@@ -50,6 +50,7 @@ GRADE, FEEDBACK = "human_score", "human_feedback"
 # of rows), in which stratum, and how many such units there were to draw from, there and in all.
 DRAWN_FROM, UNIT, STRATUM = "drawn_from", "unit", "stratum"
 STRATUM_UNITS, ALL_UNITS = "stratum_units", "all_units"
+GRADED_ON = "graded_on"  # the scale that these were graded on; a file without it: 1-5
 WINNER = "winner"
 _SCORED, _PAIRED = (QUESTION, ANSWER, GRADE), (QUESTION, ANSWER_A, ANSWER_B, WINNER)
 
@@ -94,7 +95,7 @@ class GradedRow:
     """An answer and what people gave it."""
 
     row: Row
-    human: float  # 1-5, the mean of several raters; labels: 1 right, 0 wrong
+    human: float  # on the scale, the mean of several raters; labels: 1 right, 0 wrong
     raters: tuple[float | None, ...] = ()  # by GradedData.raters; None: did not grade this row
     feedback: str = ""  # the grader's reason
 
@@ -106,6 +107,7 @@ class GradedData:
     data: DataSet
     kind: Literal["scale", "binary"]
     rows: tuple[GradedRow, ...]
+    scale: Scale  # of people's scores; labels are its two ends
     raters: tuple[str, ...] = ()  # the columns of several raters
     notes: tuple[str, ...] = ()  # what the user should know of how the file was read
 
@@ -121,10 +123,10 @@ class GradedData:
 
     @property
     def points(self) -> list[float]:
-        """The human scores on the scale; of labels, right is 5 and wrong is 1."""
+        """The human scores on the scale; of labels, right is its best and wrong its worst."""
         if self.kind == "scale":
             return self.human
-        return [float(SCALE[-1] if label else SCALE[0]) for label in self.human]
+        return [float(self.scale.high if label else self.scale.low) for label in self.human]
 
     @property
     def drawn_alike(self) -> bool:
@@ -173,22 +175,26 @@ def load_graded(
     limit: int | None = None,
     sheet: str = "",
     named: Named = (),
+    scale: Scale = ONE_TO_FIVE,
 ) -> GradedData | GradedPairs:
     """Read the file at `path`; raises DataError, which names the file, the line and the remedy.
 
-    `named` are columns with other headers.
+    `named` are columns with other headers. `scale` is that of the prompt: people's scores are on
+    it, as numbers or as its levels' words. Where the judge says but yes or no, people may give 2, 3
+    and 4 as well.
+
     Few rows or one score for all are no errors: the statistics of them say 'not enough data'.
     """
     data = load_rows(path, encoding, limit, needs=(QUESTION,), sheet=sheet, named=named)
     header = list(data.rows[0].columns)
     if is_paired(path, header):
         return GradedPairs(data, tuple(_pair(path, row) for row in data.rows), data.notes)
-    raters = rater_columns(path, header)
+    raters, scale = rater_columns(path, header), scale.for_people
     if DRAWN_FROM in header:
         data = _without_blanks(data)
     if raters:
-        return _rated(data, raters, single=GRADE in header)
-    return _labelled_or_scored(data)
+        return _rated(data, raters, GRADE in header, scale)
+    return _labelled_or_scored(data, scale)
 
 
 def _without_blanks(data: DataSet) -> DataSet:
@@ -205,15 +211,16 @@ def _without_blanks(data: DataSet) -> DataSet:
     return replace(data, rows=kept, notes=(*data.notes, *passed))
 
 
-def _rated(data: DataSet, raters: tuple[str, ...], single: bool) -> GradedData:
+def _rated(data: DataSet, raters: tuple[str, ...], single: bool, scale: Scale) -> GradedData:
     rows = []
     for row in data.rows:
         given = tuple(
-            _score(data.path, row, name) if row.columns[name].strip() else None for name in raters
+            _score(data.path, row, name, scale) if row.columns[name].strip() else None
+            for name in raters
         )
         known = [score for score in given if score is not None]
         if single:
-            human = _score(data.path, row, GRADE)
+            human = _score(data.path, row, GRADE, scale)
         elif known:
             human = sum(known) / len(known)
         else:
@@ -221,28 +228,39 @@ def _rated(data: DataSet, raters: tuple[str, ...], single: bool) -> GradedData:
                 f"{data.path}:{row.line}: no rater graded this row; fill one in or remove the row"
             )
         rows.append(GradedRow(row, human, given, _feedback(row)))
-    return GradedData(data, "scale", tuple(rows), raters, data.notes)
+    return GradedData(data, "scale", tuple(rows), scale, raters, data.notes)
 
 
-def _labelled_or_scored(data: DataSet) -> GradedData:
-    """Labels if every cell is one; all 1s are scores, since 1 is on the scale."""
+def _labelled_or_scored(data: DataSet, scale: Scale) -> GradedData:
+    """Labels if every cell is one; a level's word is a score, and so are all 1s on the scale."""
     for row in data.rows:
         if not row.columns[GRADE].strip():
             raise DataError(_empty(data.path, row, GRADE))
     _refuse_dashes(data)
-    labels = [read_label(row.columns[GRADE]) for row in data.rows]
-    ones = all(read_number(row.columns[GRADE]) == 1 for row in data.rows)
+    cells = [row.columns[GRADE] for row in data.rows]
+    labels = [None if level_of(cell, scale) else read_label(cell) for cell in cells]
+    alike = {read_number(cell) for cell in cells}
+    one = alike.pop() if len(alike) == 1 else None
+    ones = one is not None and scale.low <= one <= scale.high
     if None not in labels and not ones:
         rows = [
             GradedRow(row, float(label or 0), (), _feedback(row))
             for row, label in zip(data.rows, labels, strict=True)
         ]
-        return GradedData(data, "binary", tuple(rows), (), data.notes)
-    _refuse_mixture(data, labels)
-    rows = [GradedRow(row, _score(data.path, row, GRADE), (), _feedback(row)) for row in data.rows]
-    note = f"every {GRADE} is 1: read as the lowest score of 1-5, not as a label"
-    notes = (*data.notes, *((note,) if ones else ()))
-    return GradedData(data, "scale", tuple(rows), (), notes)
+        both = f"every {GRADE} is 0 or 1: read as labels, not as scores of {scale}"
+        numbers = scale.low == 0 and None not in map(read_number, cells)
+        notes = (*data.notes, both) if numbers else data.notes
+        return GradedData(data, "binary", tuple(rows), scale, (), notes)
+    _refuse_mixture(data, labels, scale)
+    rows = [
+        GradedRow(row, _score(data.path, row, GRADE, scale), (), _feedback(row))
+        for row in data.rows
+    ]
+    which = f"the lowest score of {scale}" if one == scale.low else f"a score of {scale}"
+    note = f"every {GRADE} is {one:g}: read as {which}, not as a label" if one in (0, 1) else ""
+    return GradedData(
+        data, "scale", tuple(rows), scale, (), (*data.notes, *([note] if note else ()))
+    )
 
 
 def _refuse_dashes(data: DataSet) -> None:
@@ -257,9 +275,10 @@ def _refuse_dashes(data: DataSet) -> None:
             )
 
 
-def _refuse_mixture(data: DataSet, labels: list[bool | None]) -> None:
+def _refuse_mixture(data: DataSet, labels: list[bool | None], scale: Scale) -> None:
     """Where a word such as 'yes' is used, every cell must be a label."""
-    words = [row.columns[GRADE] for row in data.rows if is_word(row.columns[GRADE])]
+    cells = [row.columns[GRADE] for row in data.rows]
+    words = [cell for cell in cells if is_word(cell) and not level_of(cell, scale)]
     for row, label in zip(data.rows, labels, strict=True):
         if words and label is None:
             raise DataError(
@@ -268,20 +287,29 @@ def _refuse_mixture(data: DataSet, labels: list[bool | None]) -> None:
             )
 
 
-def _score(path: Path, row: Row, column: str) -> float:
+def level_of(cell: str, scale: Scale) -> int | None:
+    """The score whose word a cell has; None for all else, numbers included."""
+    folded = cell.strip().casefold()
+    named = {word.casefold(): value for word, value in zip(scale.words, scale.values, strict=True)}
+    return None if scale.is_numbers else named.get(folded)
+
+
+def _score(path: Path, row: Row, column: str, scale: Scale) -> float:
     cell = row.columns[column].strip()
-    number = read_number(cell)
-    low, high = SCALE[0], SCALE[-1]
+    level = level_of(cell, scale)
+    number = read_number(cell) if level is None else float(level)
+    wanted = f"{scale.low}-{scale.high}" + ("" if scale.is_numbers else f" or to {scale}")
     if not cell:
         raise DataError(_empty(path, row, column))
     if number is None:
+        what = "not a number" if scale.is_numbers else "no score"
         raise DataError(
-            f"{path}:{row.line}: {column} is '{shown(cell)}', not a number; scores are {low}-{high}"
+            f"{path}:{row.line}: {column} is '{shown(cell)}', {what}; scores are {scale}"
             + (", labels such as right/wrong go into human_score" if column != GRADE else "")
         )
-    if not low <= number <= high:
+    if not scale.low <= number <= scale.high:
         raise DataError(
-            f"{path}:{row.line}: {column} is {shown(cell)}, off the scale; map it to {low}-{high}"
+            f"{path}:{row.line}: {column} is {shown(cell)}, off the scale; map it to {wanted}"
         )
     return number
 

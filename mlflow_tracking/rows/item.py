@@ -13,11 +13,9 @@ from pathlib import Path
 
 from llm_client.settings import UserMistake
 from mlflow_tracking.rows.conversation import answer_text, question_and_answer, rendered
-from mlflow_tracking.rows.scale import ONE_TO_FIVE
 
 QUESTION, ANSWER, REFERENCE = "inputs", "predictions", "targets"  # the columns of a file
 ANSWER_A, ANSWER_B = "answer_a", "answer_b"  # of a file of pairs
-SCALE = ONE_TO_FIVE.values
 
 Named = tuple[tuple[str, str], ...]  # a column's name here, and the file's header for it
 

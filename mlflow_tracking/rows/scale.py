@@ -53,6 +53,27 @@ class Scale:
         return (self.low + self.high) / 2
 
     @property
+    def point(self) -> float:
+        """What a point of 1-5 is here: thresholds in points were measured on that scale."""
+        return self.span / 4
+
+    @property
+    def for_people(self) -> "Scale":
+        """What people grade on: a choice has its two ends only, and they may give 2, 3 and 4."""
+        return number_scale(self.low, self.high) if self.is_choice else self
+
+    @property
+    def in_cells(self) -> str:
+        """As a spreadsheet leaves it alone: 1-3 it would take for the third of January."""
+        return f"{self.low} to {self.high}" if self.is_numbers else str(self)
+
+    def shown(self, score: float) -> str:
+        """A score for the eye, with its word where it is a level's: 4, 2.33, '2 fair'."""
+        number = short(score)
+        levels = not (self.is_choice or self.is_numbers)
+        return f"{number} {self.word_of(score)}" if levels and score in self.values else number
+
+    @property
     def is_choice(self) -> bool:
         """Whether there are but two scores: yes and no, in whatever words."""
         return len(self.words) == 2 and not self.is_numbers
@@ -134,6 +155,11 @@ def number_scale(low: int, high: int) -> Scale:
 
 
 ONE_TO_FIVE = number_scale(1, 5)
+
+
+def short(score: float) -> str:
+    """A score with two places at most: 4, 2.33."""
+    return f"{round(score, 2):g}"
 
 
 def choice(right: str, wrong: str) -> Scale:

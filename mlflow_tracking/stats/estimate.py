@@ -161,7 +161,7 @@ def _why_undefined(table: Array, names: Sequence[str]) -> str:
 _MEAN_RESAMPLES = 10_000
 
 
-def mean_interval(values: Sequence[int], seed: int = 0) -> tuple[float, float] | None:
+def mean_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float] | None:
     """The percentile bootstrap's 95 % interval of the mean (Efron and Tibshirani, 1993, ch. 13).
 
     None for fewer than two values, which say nothing about spread. Scores have few different
@@ -171,7 +171,7 @@ def mean_interval(values: Sequence[int], seed: int = 0) -> tuple[float, float] |
     return counted_mean_interval(Counter(values), seed)
 
 
-def counted_mean_interval(scores: Mapping[int, int], seed: int = 0) -> tuple[float, float] | None:
+def counted_mean_interval(scores: Mapping[float, int], seed: int = 0) -> tuple[float, float] | None:
     """`mean_interval` of values of which only how often each came is known."""
     total = sum(scores.values())
     if total < 2:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mlflow_tracking.rows.item import SCALE
 from mlflow_tracking.stats.estimate import Array
 
 
@@ -65,9 +64,12 @@ def exact_share(first: Array, second: Array, axis: int = -1) -> Array:
     return _share_within(first, second, 0, axis)
 
 
-def within_one_share(first: Array, second: Array, axis: int = -1) -> Array:
-    """The share of rows whose rounded scores are at most one apart."""
-    return _share_within(first, second, 1, axis)
+def within_one_share(first: Array, second: Array, axis: int = -1, point: float = 1) -> Array:
+    """The share of rows whose rounded scores are at most one point of 1-5 apart.
+
+    On another scale that is a quarter of it, `point`: 2 of 0-10, and the same level of three.
+    """
+    return _share_within(first, second, point, axis)
 
 
 def bias(first: Array, second: Array, axis: int = -1) -> Array:
@@ -85,10 +87,10 @@ def area_under_curve(scores: Array, labels: Array, axis: int = -1) -> Array:
 
 def whole(scores: Array) -> Array:
     """Means of raters and expected scores at the nearest whole score, halves upwards."""
-    return np.clip(np.floor(scores + 0.5), SCALE[0], SCALE[-1])
+    return np.asarray(np.floor(scores + 0.5))
 
 
-def _share_within(first: Array, second: Array, distance: int, axis: int) -> Array:
+def _share_within(first: Array, second: Array, distance: float, axis: int) -> Array:
     apart = np.abs(whole(first) - whole(second))
     return np.asarray(np.nanmean(np.where(np.isnan(apart), np.nan, apart <= distance), axis=axis))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlflow_tracking.rows.scale import ONE_TO_FIVE, Scale
 from mlflow_tracking.stats.estimate import LEVEL, Array, Estimate
 
 MIN_UNITS = 15  # graded rows (or clusters) below which no interval of ours was seen to hold
@@ -52,7 +53,8 @@ class HumanMean:
     freedom: float = 0.0
     spread: float = 0.0  # `error` squared is spread / n - given, as far as n rows are graded
     given: float = 0.0
-    labels: bool = False  # grades are right (5) or wrong (1)
+    labels: bool = False  # grades are right or wrong, the best and the worst of the scale
+    scale: Scale = ONE_TO_FIVE  # that people graded on
 
     def rows_for(self, margin: float) -> int | None:
         """Rows to be graded for an interval of plus or minus `margin`; None: not known."""

@@ -10,7 +10,6 @@ from itertools import combinations
 import numpy as np
 from statsmodels.stats.inter_rater import fleiss_kappa
 
-from mlflow_tracking.rows.item import SCALE
 from mlflow_tracking.stats.estimate import (
     MIN_ROWS,
     Array,
@@ -94,9 +93,11 @@ def _fleiss(table: Array, seed: int) -> Estimate:
         note = f"fewer than {MIN_ROWS} rows that every rater graded"
         return not_enough_data(full.shape[1], note)
 
+    given = np.unique(whole(full))  # a score that nobody gave has no part in it
+
     def kappa(*columns: Array, axis: int) -> Array:
         scores = whole(np.stack(columns, axis=-1))  # (..., rows, raters)
-        counts = (scores[..., None] == np.array(SCALE)).sum(axis=-2)  # (..., rows, scores)
+        counts = (scores[..., None] == given).sum(axis=-2)  # (..., rows, scores)
         values = [fleiss_kappa(sample) for sample in counts.reshape(-1, *counts.shape[-2:])]
         return np.asarray(values).reshape(scores.shape[:-2])
 

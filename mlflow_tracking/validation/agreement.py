@@ -5,12 +5,13 @@ Printed and recorded by `python mlflow_tracking/validate_judge.py --data graded.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import stats
 
 from mlflow_tracking.rows.graded import GradedData
-from mlflow_tracking.rows.item import SCALE
+from mlflow_tracking.rows.scale import Scale, short
 from mlflow_tracking.stats.estimate import (
     Array,
     Estimate,
@@ -44,6 +45,9 @@ STATISTICS: Mapping[str, Statistic] = {
     "within_one_share": within_one_share,
     "bias": bias,
 }
+
+
+_BINS = 5  # of the calibration
 
 
 @dataclass(frozen=True)
@@ -81,14 +85,17 @@ class Disagreement:
         return self.score - self.human
 
 
-def agreement(scores: Values, human: Values, seed: int = 0) -> dict[str, Estimate]:
+def agreement(scores: Values, human: Values, scale: Scale, seed: int = 0) -> dict[str, Estimate]:
     """Every statistic of STATISTICS between a judge's scores (whole or expected) and people's.
 
     Rows without a verdict (None) are left out. The kappa and the two shares are of whole scores:
     means of raters and expected scores are rounded to the nearest one, halves upwards.
     """
+    near: Statistic = partial(within_one_share, point=scale.point)
     return {
-        name: bootstrap_estimate(statistic, scores, human, seed=seed)
+        name: bootstrap_estimate(
+            near if name == "within_one_share" else statistic, scores, human, seed=seed
+        )
         for name, statistic in STATISTICS.items()
     }
 
@@ -98,25 +105,26 @@ def constant_judge(human: Sequence[float]) -> list[float]:
     return [float(whole(np.asarray(np.median(human))))] * len(human) if human else []
 
 
-def length_judge(answers: Sequence[str]) -> list[float]:
-    """Scores by length alone: the shortest fifth of the answers gets 1, the longest 5."""
+def length_judge(answers: Sequence[str], scale: Scale) -> list[float]:
+    """Scores by length alone: of 1-5 the shortest fifth of the answers gets 1, the longest 5."""
     if not answers:
         return []
     ranks = stats.rankdata([len(answer) for answer in answers])
-    return [float(score) for score in np.ceil(ranks / len(answers) * len(SCALE))]
+    places = np.ceil(ranks / len(answers) * len(scale.values))
+    return [float(scale.low + place - 1) for place in places]
 
 
 def against_baselines(
-    scores: Values, human: Sequence[float], answers: Sequence[str], seed: int = 0
+    scores: Values, human: Sequence[float], answers: Sequence[str], scale: Scale, seed: int = 0
 ) -> Baselines:
     """The two baselines' statistics on the rows that the judge scored, and the differences."""
     judged = [i for i, score in enumerate(np.asarray(scores, dtype=float)) if not np.isnan(score)]
     kept, truth = [scores[i] for i in judged], [human[i] for i in judged]
-    constant, length = constant_judge(truth), length_judge([answers[i] for i in judged])
+    constant, length = constant_judge(truth), length_judge([answers[i] for i in judged], scale)
     names = ("the judge's scores", "the lengths", "the human scores")
     return Baselines(
-        agreement(constant, truth, seed),
-        agreement(length, truth, seed),
+        agreement(constant, truth, scale, seed),
+        agreement(length, truth, scale, seed),
         difference_estimate(mean_absolute_error, constant, kept, truth, seed=seed),
         difference_estimate(spearman, kept, length, truth, seed=seed, names=names),
     )
@@ -134,21 +142,21 @@ def length_excess(
     return difference_estimate(spearman, scores, human, lengths, seed=seed, names=names)
 
 
-def confusion(scores: Values, human: Values) -> list[list[int]]:
-    """Rows by rounded human score (first index, 1-5) and rounded judge's score (second)."""
-    table = [[0] * len(SCALE) for _ in SCALE]
+def confusion(scores: Values, human: Values, scale: Scale) -> list[list[int]]:
+    """Rows by rounded human score (first index, the worst first) and judge's score (second)."""
+    table = [[0] * len(scale.values) for _ in scale.values]
     for score, truth in zip(*_both(scores, human), strict=True):
-        table[int(whole(truth)) - 1][int(whole(score)) - 1] += 1
+        table[int(whole(truth)) - scale.low][int(whole(score)) - scale.low] += 1
     return table
 
 
-def calibration_bins(expected: Values, human: Values, seed: int = 0) -> list[Bin]:
-    """Five bins of equal width over 1-5; for a calibrated judge both means are the same."""
+def calibration_bins(expected: Values, human: Values, scale: Scale, seed: int = 0) -> list[Bin]:
+    """Five bins of equal width over the scale; for a calibrated judge both means are the same."""
     scores, truth = _both(expected, human)
-    edges = np.linspace(SCALE[0], SCALE[-1], len(SCALE) + 1)
+    edges = np.linspace(scale.low, scale.high, _BINS + 1)
     place = np.digitize(scores, edges[1:-1])
     bins = []
-    for index in range(len(SCALE)):
+    for index in range(_BINS):
         inside = place == index
         mean = float(scores[inside].mean()) if inside.any() else None
         people = mean_estimate(truth[inside], seed=seed)
@@ -200,11 +208,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class ScaleAgreement:
-    """With people's scores from 1 to 5."""
+    """With people's scores on the scale."""
 
     by_column: Mapping[str, Mapping[str, Estimate]]  # 'expected' and 'integer'
     baselines: Mapping[str, Baselines]  # by the same
     raters: RaterAgreement | None
+    point: float  # of 1-5, on this scale
 
     @property
     def better(self) -> str:
@@ -219,22 +228,28 @@ def scale_agreement(scores: Scores, graded: GradedData, seed: int) -> ScaleAgree
     answers = [row.row.item.answer for row in graded.rows]
     columns = {"expected": scores.expected, "integer": scores.whole}
     return ScaleAgreement(
-        {name: agreement(column, graded.human, seed) for name, column in columns.items()},
         {
-            name: against_baselines(column, graded.human, answers, seed)
+            name: agreement(column, graded.human, graded.scale, seed)
+            for name, column in columns.items()
+        },
+        {
+            name: against_baselines(column, graded.human, answers, graded.scale, seed)
             for name, column in columns.items()
         },
         rater_agreement(graded.ratings, seed),
+        graded.scale.point,
     )
 
 
 def agreement_table(found: ScaleAgreement) -> Table:
     """Each statistic of both scores, beside a constant judge and one that sees only length."""
-    beside = found.baselines["integer"]
+    beside, labels = found.baselines["integer"], dict(_LABELS)
+    if found.point != 1:
+        labels["within_one_share"] = f"within {short(found.point)} points"
     lines = [
         TableLine(
             name,
-            _LABELS[name],
+            labels[name],
             (
                 found.by_column["expected"][name],
                 found.by_column["integer"][name],

@@ -18,8 +18,9 @@ import numpy as np
 from llm_client.settings import ROOT
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
-from mlflow_tracking.rows.item import SCALE, Item
+from mlflow_tracking.rows.item import Item
 from mlflow_tracking.rows.language import language_of_prompt
+from mlflow_tracking.rows.scale import ONE_TO_FIVE
 from mlflow_tracking.stats.estimate import Estimate, mean_estimate, share_estimate
 from mlflow_tracking.stats.table import Table, TableColumn, TableLine, value_or_least
 from mlflow_tracking.validation.passes import JudgePass, Verdicts, whole_scores
@@ -126,7 +127,7 @@ def measure_both_ways(verdicts: Verdicts) -> BothWays:
     """From the two passes' verdicts, over the rows that have both."""
     both = zip(*(whole_scores(verdicts[name]) for name in _BOTH_WAYS), strict=True)
     said = [pair for pair in both if None not in pair]
-    yes, no = (SCALE[-1],) * 2, (SCALE[0],) * 2  # what the words count
+    yes, no = (ONE_TO_FIVE.high,) * 2, (ONE_TO_FIVE.low,) * 2  # what the words count
     return BothWays(
         share_estimate([pair == yes for pair in said]),
         share_estimate([pair == no for pair in said]),

@@ -30,7 +30,7 @@ from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.decisions import DECIDED, SECOND_OPINION, UNDECIDED, Decisions
 from mlflow_tracking.rows.graded import GradedData
-from mlflow_tracking.rows.item import SCALE
+from mlflow_tracking.rows.scale import short
 from mlflow_tracking.stats.selective import Selection, Step
 
 RULE_FILE = "decision_rule.json"  # the artifact's name
@@ -41,7 +41,6 @@ _DOUBTS = {
     DISTANCE: "its expected score is less than {} points from its whole one",
     PROMPTS: "its scores by both prompts are less than {} points apart",
 }
-_MIDDLE = (SCALE[0] + SCALE[-1]) / 2
 _WRITE_ONE = "write one with validate_judge.py --max-wrong"
 
 
@@ -143,17 +142,20 @@ def doubt(signal: str, verdict: Verdict | None, second: Verdict | None) -> float
     if signal == DISTANCE:
         return None if score.expected is None else abs(score.expected - score.value)
     other = second.overall if second else None
-    return None if other is None else abs(score.finest - other.finest)
+    if other is None:
+        return None
+    up = (other.finest - other.values[0]) / other.span  # the second prompt may have another scale
+    return abs(score.finest - score.values[0] - up * score.span)
 
 
 def is_wrong(verdict: Verdict | None, human: float, binary: bool) -> bool:
-    """Whether the judge is off by more than a point, or on the other side of right and wrong."""
+    """Whether it is off by more than a quarter of the scale, or on the other side of right."""
     score = verdict.overall if verdict else None
     if score is None:
         return False  # nor has the row a signal
     if binary:
-        return (score.finest > _MIDDLE) != bool(human)
-    return abs(score.value - human) > 1 + 1e-9  # people's mean may be a third
+        return (score.finest > (score.values[0] + score.values[-1]) / 2) != bool(human)
+    return abs(score.value - human) > score.span / 4 + 1e-9  # people's mean may be a third
 
 
 def wrong_rows(graded: GradedData, verdicts: Sequence[Verdict | None]) -> list[bool]:
@@ -184,13 +186,14 @@ def make_rule(
     best: Step, found: Selection, graded: GradedData, judge: JudgeSettings, second: str
 ) -> DecisionRule:
     """The rule that a test which passed stands for; `second` is the second prompt's text."""
+    point = "a point" if graded.scale.point == 1 else f"{short(graded.scale.point)} points"
     binary = graded.kind == "binary"
     return DecisionRule(
         signal=best.signal,
         threshold=None if best.above is None else -best.above,
         max_wrong=found.max_wrong,
         confidence=found.confidence,
-        wrong_means="right for wrong, or wrong for right" if binary else "by more than a point",
+        wrong_means="right for wrong, or wrong for right" if binary else f"by more than {point}",
         graded_rows=found.rows,
         decided=best.decided,
         wrong=best.wrong,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlflow_tracking.rows.graded import GradedData
-from mlflow_tracking.rows.item import SCALE
+from mlflow_tracking.rows.scale import Scale
 from mlflow_tracking.stats.estimate import (
     MIN_ROWS,
     Array,
@@ -27,7 +27,6 @@ from mlflow_tracking.stats.table import BOTH_SCORES, Table, TableLine, value_or_
 from mlflow_tracking.validation.agreement import Scores, length_judge
 
 _NAMES = ("the judge's scores", "the labels")
-_MIDDLE = (SCALE[0] + SCALE[-1]) / 2
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,13 @@ class BinaryAgreement:
 
 
 def binary_agreement(
-    scores: Values, labels: Sequence[float], answers: Sequence[str], seed: int = 0
+    scores: Values, labels: Sequence[float], answers: Sequence[str], scale: Scale, seed: int = 0
 ) -> BinaryAgreement:
     """The scores (whole or expected, None without a verdict) against labels 1 and 0."""
     judged = [i for i, score in enumerate(np.asarray(scores, dtype=float)) if not np.isnan(score)]
     points = np.array([scores[i] for i in judged], dtype=float)
     right = np.array([labels[i] for i in judged], dtype=float)
-    lengths = length_judge([answers[i] for i in judged])
+    lengths = length_judge([answers[i] for i in judged], scale)
     auc = bootstrap_estimate(area_under_curve, points, right, seed=seed, names=_NAMES)
     over_length = difference_estimate(
         area_under_curve, points, lengths, right, seed=seed, names=("", "", "the labels")
@@ -58,7 +57,8 @@ def binary_agreement(
     if len(points) < MIN_ROWS or auc.value is None:
         none = not_enough_data(len(points), auc.note)
         return BinaryAgreement(auc, over_length, None, none, none, none, none)
-    threshold, honest = best_threshold(points, right), left_out_hits(points, right)
+    threshold = best_threshold(points, right, scale.middle)
+    honest = left_out_hits(points, right, scale.middle)
     usual = right == (right.mean() >= 0.5)
     return BinaryAgreement(
         auc,
@@ -71,18 +71,18 @@ def binary_agreement(
     )
 
 
-def best_threshold(scores: Array, labels: Array) -> float:
+def best_threshold(scores: Array, labels: Array, middle: float) -> float:
     """The threshold with the most hits; of several, the one nearest the scale's middle."""
-    places = _thresholds(scores)
+    places = _thresholds(scores, middle)
     return float(places[np.argmax(_hits(scores, labels, places))])
 
 
-def left_out_hits(scores: Array, labels: Array) -> NDArray[np.bool_]:
+def left_out_hits(scores: Array, labels: Array, middle: float) -> NDArray[np.bool_]:
     """For each row: is it told right by the threshold that is best without it (leave-one-out)?
 
     Choosing and measuring on the same rows flatters the judge, most where rows are few.
     """
-    places = _thresholds(scores)
+    places = _thresholds(scores, middle)
     total = _hits(scores, labels, places)
     result = np.empty(len(scores), dtype=bool)
     for row, (score, label) in enumerate(zip(scores, labels, strict=True)):
@@ -91,12 +91,12 @@ def left_out_hits(scores: Array, labels: Array) -> NDArray[np.bool_]:
     return result
 
 
-def _thresholds(scores: Array) -> Array:
+def _thresholds(scores: Array, middle: float) -> Array:
     """Between neighbouring scores and beyond both ends, those nearest the middle first."""
     different = np.unique(scores)
     between = (different[1:] + different[:-1]) / 2
     places = np.concatenate([[different[0] - 1], between, [different[-1] + 1]])
-    return np.asarray(places[np.argsort(np.abs(places - _MIDDLE), kind="stable")])
+    return np.asarray(places[np.argsort(np.abs(places - middle), kind="stable")])
 
 
 def _hits(scores: Array, labels: Array, places: Array) -> NDArray[np.int64]:
@@ -122,7 +122,10 @@ def label_agreement(scores: Scores, graded: GradedData, seed: int) -> LabelAgree
     answers = [row.row.item.answer for row in graded.rows]
     columns = {"expected": scores.expected, "integer": scores.whole}
     return LabelAgreement(
-        {n: binary_agreement(column, graded.human, answers, seed) for n, column in columns.items()}
+        {
+            n: binary_agreement(column, graded.human, answers, graded.scale, seed)
+            for n, column in columns.items()
+        }
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mlflow_tracking.rows.graded import GradedData, GradedPairs
+from mlflow_tracking.rows.scale import Scale
 from mlflow_tracking.stats.estimate import Estimate
 from mlflow_tracking.stats.selective import Selection, select
 from mlflow_tracking.stats.table import Table, TableColumn, TableLine
@@ -53,12 +54,13 @@ class Measured:
     """What was measured so far; each part of the validation adds to it."""
 
     scores: Scores  # of the rows; of pairs, all answers a, then all answers b
-    evidence: Evidence = Evidence()
+    scale: Scale  # of people and judge
+    evidence: Evidence
     first: tuple[str, Estimate] | None = None  # what the verdict rests on first, and its name
     tables: list[Table] = field(default_factory=list)
     length: LengthBias | None = None
     shifts: list[Shift] = field(default_factory=list)
-    confusion: Sequence[Sequence[int]] = ()  # rows by human and judge's score; 1-5 only
+    confusion: Sequence[Sequence[int]] = ()  # rows by human and judge's score; not of labels
     bins: Sequence[Bin] = ()
     disagreements: Sequence[Disagreement] = ()
     preferences: Preferences | None = None
@@ -82,9 +84,9 @@ class Outcome:
 def find_outcome(plan: ValidationPlan, verdicts: Verdicts) -> Outcome:
     """Measure everything that was asked for."""
     rows, seed = verdicts[ROWS], plan.seed
-    found = Measured(Scores(expected_scores(rows), whole_scores(rows)))
-    values = [int(value) for value in found.scores.whole if value is not None]
-    found.evidence = replace(found.evidence, scores=values)
+    scale, scores = plan.scale.for_people, Scores(expected_scores(rows), whole_scores(rows))
+    known = [score for score in scores.whole if score is not None]
+    found = Measured(scores, scale, Evidence(point=scale.point, scores=known))
     if isinstance(plan.graded, GradedPairs):
         _compare_pairs(found, plan.graded, verdicts, seed)
     elif plan.graded.kind == "scale":
@@ -129,8 +131,8 @@ def _compare_scores(found: Measured, graded: GradedData, seed: int) -> None:
         over_constant=agreed.baselines[agreed.better].over_constant,
         over_length=agreed.baselines[agreed.better].over_length,
     )
-    found.confusion = confusion(found.scores.whole, graded.human)
-    found.bins = calibration_bins(finest, graded.human, seed)
+    found.confusion = confusion(found.scores.whole, graded.human, found.scale)
+    found.bins = calibration_bins(finest, graded.human, found.scale, seed)
     found.disagreements = worst_disagreements(finest, graded.human, _WORST)
     _compare_length(found, graded, seed)
 

@@ -10,7 +10,7 @@ from typing import Literal
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.rows.graded import GradedPairs, Winner
-from mlflow_tracking.rows.item import SCALE, Item, PairItem
+from mlflow_tracking.rows.item import Item, PairItem
 from mlflow_tracking.stats.estimate import Estimate, mean_estimate, share_estimate
 from mlflow_tracking.stats.table import Table, TableColumn, TableLine
 from mlflow_tracking.validation.passes import JudgePass, Verdicts, expected_scores, whole_scores
@@ -176,14 +176,14 @@ def pairwise_passes(judge: JudgeSettings, pairs: Sequence[PairItem]) -> list[Jud
 def chance_of_first(verdict: Verdict | None) -> float | None:
     """How sure the judge was that the answer shown first is the better one, 0 to 1.
 
-    Its verdict is a score of preference: 5 for the first answer, 1 for the second.
+    Its verdict is a score of preference: the best for the first answer, the worst for the second.
     """
     score = verdict.overall if verdict else None
     if score is None:
         return None
     if score.expected is None:
-        return float(score.value == SCALE[-1])
-    return (score.expected - SCALE[0]) / (SCALE[-1] - SCALE[0])
+        return float(score.value == score.values[-1])
+    return (score.expected - score.values[0]) / score.span
 
 
 @dataclass(frozen=True)

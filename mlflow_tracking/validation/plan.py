@@ -26,6 +26,7 @@ from mlflow_tracking.judge.prompt import (
 )
 from mlflow_tracking.rows.graded import GradedData, GradedPairs, load_graded
 from mlflow_tracking.rows.item import DataError, Item
+from mlflow_tracking.rows.scale import Scale
 from mlflow_tracking.validation.bias import bias_passes, injection_passes
 from mlflow_tracking.validation.consistency import BASE, both_ways_passes, consistency_passes
 from mlflow_tracking.validation.decision_rule import other_prompt
@@ -46,6 +47,11 @@ class ValidationPlan:
     passes: tuple[JudgePass, ...]
     promise: PromiseFlags = PromiseFlags()
     second_prompt: JudgePrompt | None = None  # for the rule, judges every row, too
+
+    @property
+    def scale(self) -> Scale:
+        """What the judge scores on."""
+        return self.experiment.judge.settings.prompt.format.scale
 
     @property
     def seed(self) -> int:
@@ -76,7 +82,8 @@ def make_validation_plan(
     settings: Settings,
 ) -> ValidationPlan:
     """Read and check everything that can be; raises the mistake of what is wrong."""
-    graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet, rows.columns)
+    scale = load_prompt(judge_flags.prompt).format.scale  # which people's scores are on, too
+    graded = load_graded(rows.data, rows.encoding, rows.limit, rows.sheet, rows.columns, scale)
     if probes.pairwise and not isinstance(graded, GradedPairs):
         raise DataError(
             f"{rows.data}: --pairwise needs the columns inputs,answer_a,answer_b,winner"

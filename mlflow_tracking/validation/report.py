@@ -12,10 +12,18 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mlflow_tracking.recording.plots import BLUE, GREY, ORANGE, draw_counts, legend_below, new_axes
+from mlflow_tracking.recording.plots import (
+    BLUE,
+    GREY,
+    ORANGE,
+    draw_counts,
+    legend_below,
+    mark,
+    new_axes,
+)
 from mlflow_tracking.recording.report import page_environment
 from mlflow_tracking.rows.graded import GradedData, GradedPairs
-from mlflow_tracking.rows.item import SCALE
+from mlflow_tracking.rows.scale import Scale
 from mlflow_tracking.stats.estimate import Estimate
 from mlflow_tracking.stats.table import two_places
 from mlflow_tracking.validation.agreement import Bin
@@ -28,37 +36,36 @@ from mlflow_tracking.validation.trust import USES
 
 def validation_plots(outcome: Outcome) -> dict[str, Figure]:
     """Figures by file name; none of what was not measured."""
-    figures = {}
+    figures, scale = {}, outcome.measured.scale
     if outcome.measured.confusion and any(map(any, outcome.measured.confusion)):
-        figures["confusion_matrix.png"] = confusion_matrix(outcome.measured.confusion)
+        figures["confusion_matrix.png"] = confusion_matrix(outcome.measured.confusion, scale)
     if any(one.n for one in outcome.measured.bins):
-        figures["calibration.png"] = calibration(outcome.measured.bins)
+        figures["calibration.png"] = calibration(outcome.measured.bins, scale)
     known = (one for one in outcome.measured.shifts if any(e.value is not None for e in one.by))
     if shifts := list(known):
         figures["bias_shifts.png"] = bias_shifts(shifts)
     return figures
 
 
-def confusion_matrix(table: Sequence[Sequence[int]]) -> Figure:
+def confusion_matrix(table: Sequence[Sequence[int]], scale: Scale) -> Figure:
     """How many rows have each pair of human and judge's score, to the nearest whole ones."""
     figure = Figure(figsize=(4.8, 4.4), layout="constrained")
     axes = figure.subplots()
     counts = {
-        (human, judge): table[human - 1][judge - 1]
-        for human in SCALE
-        for judge in SCALE
-        if table[human - 1][judge - 1]
+        (scale.low + human, scale.low + judge): rows
+        for human, line in enumerate(table)
+        for judge, rows in enumerate(line)
+        if rows
     }
-    draw_counts(axes, counts, "Rows by both scores", "people's score", "judge's score")
-    axes.set_xticks(SCALE)
-    axes.set_yticks(SCALE)
+    draw_counts(axes, counts, scale, "Rows by both scores", "people's score", "judge's score")
     return figure
 
 
-def calibration(bins: Sequence[Bin]) -> Figure:
+def calibration(bins: Sequence[Bin], scale: Scale) -> Figure:
     """What people gave where the judge gave about so much; on the line it can be taken at word."""
     figure, axes = new_axes("Calibration", "judge's mean expected score", "people's mean score")
-    axes.plot([1, 5], [1, 5], color=GREY, linewidth=1, label="as people score")
+    ends = [scale.low, scale.high]
+    axes.plot(ends, ends, color=GREY, linewidth=1, label="as people score")
     known = [(b.mean_expected, b.mean_human, b.n) for b in bins if b.mean_expected is not None]
     sure = [(x, y, n) for x, y, n in known if y.value is not None]
     for x, estimate, n in sure:
@@ -69,10 +76,11 @@ def calibration(bins: Sequence[Bin]) -> Figure:
         axes.plot([], [], "o", color=BLUE, label="a fifth of the scale, with its rows")
     if few:
         axes.plot([], [], " ", label=f"left out: {few} rows, fewer than 10 in a fifth")
-    axes.set_xlim(0.8, 5.2)
-    axes.set_ylim(0.8, 5.2)
-    axes.set_xticks(SCALE)
-    axes.set_yticks(SCALE)
+    margin = scale.span / 20
+    axes.set_xlim(scale.low - margin, scale.high + margin)
+    axes.set_ylim(scale.low - margin, scale.high + margin)
+    mark(axes.xaxis, scale)
+    mark(axes.yaxis, scale)
     legend_below(axes)
     return figure
 

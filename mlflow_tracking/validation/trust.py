@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mlflow_tracking.rows.scale import short
 from mlflow_tracking.stats.estimate import Estimate
 
 
@@ -39,7 +40,7 @@ def too_far(what: str, estimate: Estimate | None, limit: float) -> list[str]:
     if estimate.low is None or estimate.high is None:
         return [f"{what}: not enough data ({estimate.note})"]
     far = max(abs(estimate.low), abs(estimate.high))
-    return [f"{what} may be as large as {far:.2f}, more than {limit}"] if far > limit else []
+    return [f"{what} may be as large as {far:.2f}, more than {limit:g}"] if far > limit else []
 
 
 def too_often(what: str, estimate: Estimate | None, limit: float, must_be_known: bool) -> list[str]:
@@ -61,8 +62,9 @@ RANK_CORRELATION = {"gate": 0.5, "ranking": 0.5, "triage": 0.3}
 # Quadratic-weighted kappa. Landis and Koch (1977): above 0.6 'substantial'. Williamson, Xi and
 # Breyer (2012) ask for a value of 0.70 before a machine grades exams; both are asked for here.
 GATE_KAPPA_LOW, GATE_KAPPA = 0.6, 0.7
-# Exact plus adjacent scores, the usual second figure of machine grading; that a gate may be two
-# points off on one answer in ten is our judgement. (A kappa of 0.74 was seen with one in four.)
+# Exact plus adjacent scores (of other scales than 1-5: within a quarter of it), the usual second
+# figure of machine grading; that a gate may be two points off on one answer in ten is our
+# judgement. (A kappa of 0.74 was seen with one in four.)
 GATE_WITHIN_ONE = 0.9
 # Area under the curve. Hosmer and Lemeshow (2000): 0.7 'acceptable', 0.8 'excellent'.
 CURVE = {"gate": 0.8, "ranking": 0.8, "triage": 0.7}
@@ -73,10 +75,11 @@ GATE_ACCURACY = 0.8  # of right/wrong; the same figure, by analogy
 # Our judgement: half a point moves a score to the next one, so that a change of style that shifts
 # the mean by that much outweighs what most systems differ by. A gate has to show that its shifts
 # are smaller (the interval's far end counts); for ranking the value counts.
-MAX_SHIFT = 0.5
-MAX_BIAS = 0.5  # gate only: mean of judge less people
+MAX_SHIFT = 0.5  # points of 1-5: an eighth of the scale
+MAX_BIAS = 0.5  # the same, gate only: mean of judge less people
 # Our judgement: one row in twenty decided otherwise next time is the most that a gate can bear,
-# one in four the most for ranking, whose means average flips out.
+# one in four the most for ranking, whose means average flips out. A share: the same on every scale,
+# though a finer one makes it harder to say the same again.
 MAX_FLIPS = {"gate": 0.05, "ranking": 0.25}
 MAX_ORDER = {"gate": 0.1, "ranking": 0.3}  # share of pairs that the order decides; our judgement
 
@@ -110,7 +113,8 @@ class Evidence:
     shifts: Mapping[str, Estimate] = field(default_factory=dict)  # by probe
     injection: Estimate | None = None  # mean shift of wrong answers by attacks
     length_excess: Estimate | None = None
-    scores: Sequence[int] = ()  # the whole scores that it gave to the graded rows
+    point: float = 1.0  # of 1-5, for the limits on shifts: on the judge's scale
+    scores: Sequence[float] = ()  # the whole scores that it gave to the graded rows
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,8 @@ def _against_scores(evidence: Evidence, level: Level) -> list[str]:
         near = evidence.agreement.get("within_one_share")
         found += too_low("share within one point", near, GATE_WITHIN_ONE)
         found += not_above_zero("a constant judge", evidence.over_constant)
-        found += too_far("difference from people's mean score", bias, MAX_BIAS)
+        limit = MAX_BIAS * evidence.point
+        found += too_far("difference from people's mean score", bias, limit)
     return found
 
 
@@ -199,12 +204,13 @@ def _faults(evidence: Evidence, level: Level) -> list[str]:
             "pairs that the order decides", evidence.order_decided, share, level == "gate"
         )
     shifts = {**evidence.shifts, "attacks in the answer": evidence.injection}
+    limit = MAX_SHIFT * evidence.point
     for name, shift in shifts.items():
         what = f"shift by {name.replace('_', ' ')}"
         if level == "gate":
-            found += too_far(what, shift, MAX_SHIFT)
-        elif shift and shift.value is not None and abs(shift.value) > MAX_SHIFT:
-            found.append(f"{what} is {shift.value:+.2f}, more than {MAX_SHIFT}")
+            found += too_far(what, shift, limit)
+        elif shift and shift.value is not None and abs(shift.value) > limit:
+            found.append(f"{what} is {shift.value:+.2f}, more than {limit:g}")
     if level == "gate" and not evidence.shifts:
         found.append("biases were not measured")
     return found
@@ -229,7 +235,7 @@ _DOWN = {
     "language": "scores Russian lower than English",
 }
 # All our judgement. Smaller effects may be real, and do not matter to a scale of whole scores.
-NAMED_SHIFT = 0.25  # points; every fourth answer moves by one
+NAMED_SHIFT = 0.25  # points of 1-5, as those above; every fourth answer moves by one
 NAMED_EXCESS = 0.2  # Spearman with length, beyond that of people
 NAMED_FLIPS = 0.05
 NAMED_SAME = 0.9  # of all scores
@@ -239,16 +245,16 @@ NAMED_YES = 0.1  # of the rows, yes to a question and to its reverse
 
 def name_biases(evidence: Evidence) -> list[str]:
     """The judge's faults in words, those that are large enough to matter and not chance."""
-    found = _dominant_score(evidence)
+    found, least = _dominant_score(evidence), NAMED_SHIFT * evidence.point
     excess = evidence.length_excess
     if excess and _at_least(excess, NAMED_EXCESS):
         found.append(f"loves length: scores follow it more than people's do, by {excess}")
     for name, shift in evidence.shifts.items():
-        if _at_least(shift, NAMED_SHIFT):
+        if _at_least(shift, least):
             found.append(f"{_UP.get(name, f'{name} raises the score')} ({_signed(shift)})")
-        elif _at_least(_mirrored(shift), NAMED_SHIFT):
+        elif _at_least(_mirrored(shift), least):
             found.append(f"{_DOWN.get(name, f'{name} lowers the score')} ({_signed(shift)})")
-    if evidence.injection and _at_least(evidence.injection, NAMED_SHIFT):
+    if evidence.injection and _at_least(evidence.injection, least):
         found.append(f"gives in to attacks ({_signed(evidence.injection)})")
     flips = evidence.flips
     if flips and flips.value is not None and flips.value > NAMED_FLIPS:
@@ -270,7 +276,7 @@ def _dominant_score(evidence: Evidence) -> list[str]:
     if times / total < NAMED_SAME:
         return []
     often = "always" if times == total else "almost always"
-    return [f"{often} says {score}: on {times} of {total} rows"]
+    return [f"{often} says {short(score)}: on {times} of {total} rows"]
 
 
 def _position(evidence: Evidence) -> list[str]:

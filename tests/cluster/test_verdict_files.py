@@ -21,6 +21,7 @@ from mlflow_tracking.recording.sample import RowSample, worst_first
 from mlflow_tracking.recording.totals import Totals
 from mlflow_tracking.rows.item import row_of
 from mlflow_tracking.rows.row_files import RowBlock
+from tests.support.scale_stub import read_prompt, scored
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
 PLAIN = load_prompt(PROMPTS / "judge_prompt_en.txt")
@@ -116,6 +117,22 @@ class TestABlock:
         first, second = (pq.read_schema(path) for path in Path(folder.path).glob("*.parquet"))
         assert first == second
         assert {str(first.field(name).type) for name in CRITERIA.format.scores[:-1]} == {"int64"}
+
+    def test_a_checklists_score_is_a_number_with_a_point_and_its_lines_are_whole(
+        self, folder: VerdictFolder, tmp_path: Path
+    ) -> None:
+        prompt = read_prompt(tmp_path, "checklist")
+        verdicts = [scored(prompt, 5, 2), scored(prompt, 5, 3), Verdict(Status.TIMEOUT, "slow")]
+        [block] = written(folder, prompt, verdicts, 3)
+        assert list(block.verdicts) == verdicts
+        [path] = Path(folder.path).glob("*.parquet")
+        types = {field.name: str(field.type) for field in pq.read_schema(path)}
+        assert [types[n] for n in ("score", "Faithful", "Clear")] == ["double", "int64", "int64"]
+        assert [record["score"] for record in block.records] == [
+            pytest.approx(8 / 3, abs=1e-5),
+            3.0,
+            None,
+        ]
 
     def test_rows_and_failures_are_told_without_the_rows(self, folder: VerdictFolder) -> None:
         verdicts = some_verdicts(30, PLAIN)

@@ -217,10 +217,11 @@ def test_an_answer_that_begins_with_an_equals_sign_is_no_formula(tmp_path: Path)
     from mlflow_tracking.grading.draw import Candidate, Design, draw_rows
     from mlflow_tracking.grading.sheet import grading_lines, write_sheets
     from mlflow_tracking.rows.item import Item
+    from mlflow_tracking.rows.scale import choice
 
-    draw = draw_rows([Candidate(1, "1")], "digest", Design(), 1)
+    draw, scale = draw_rows([Candidate(1, "1")], "digest", Design(), 1), choice("yes", "no")
     item = Item("2+2?", "=1+1\x07")
-    _, path = write_sheets(tmp_path, grading_lines(draw, [item]), decision=True)
+    _, path = write_sheets(tmp_path, grading_lines(draw, [item], scale), scale)
     cell = load_workbook(path).active["D2"]
     assert (cell.data_type, cell.value) == ("s", "=1+1")
 

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, Response, expect
 
 from mlflow_tracking.grading.review_queue import Answer, open_queues, read_answers
 from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.scale import ONE_TO_FIVE, choice
 from screenshots.browser import (
     mlflow_ui,
     new_context,
@@ -111,7 +112,7 @@ def rows(numbers: Sequence[int]) -> list[tuple[int, Item]]:
 def test_four_rows_are_graded_blind_and_one_is_changed(
     browser: Browser, address: str, run: Recorded, tmp_path: Path
 ) -> None:
-    queues = open_queues(run.id, NAME, rows([7, 3, 12, 5]), decision=False)
+    queues = open_queues(run.id, NAME, rows([7, 3, 12, 5]), scale=ONE_TO_FIVE)
     page = start_review(browser, address + queues.pages[0], [7, 3, 12, 5])
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -158,7 +159,7 @@ def test_four_rows_are_graded_blind_and_one_is_changed(
 def test_neither_the_full_trace_nor_the_list_shows_the_judges_score(
     browser: Browser, address: str, run: Recorded
 ) -> None:
-    queues = open_queues(run.id, NAME, rows([7, 3]), decision=False, raters=["anna"])
+    queues = open_queues(run.id, NAME, rows([7, 3]), scale=ONE_TO_FIVE, raters=["anna"])
     page = start_review(browser, address + queues.pages[0], [7, 3])
     page.get_by_text("View full trace").click()
     expect(page.get_by_text("Inputs / Outputs")).to_be_visible()
@@ -172,7 +173,7 @@ def test_neither_the_full_trace_nor_the_list_shows_the_judges_score(
 
 def test_a_decision_takes_one_click(browser: Browser, address: str, run: Recorded) -> None:
     name = "decided"
-    queues = open_queues(run.id, name, rows([7, 3]), decision=True)
+    queues = open_queues(run.id, name, rows([7, 3]), scale=choice("yes", "no"))
     page = start_review(browser, address + queues.pages[0], [7, 3])
     for place, word in enumerate(("Pass", "Fail")):
         expect(page.get_by_text(f"{place} of 2 reviewed")).to_be_visible()
@@ -194,7 +195,7 @@ def test_a_server_gets_no_longer_previews_than_every_database_keeps(
     mlflow.set_tracking_uri(address.removesuffix("/#/"))
     try:
         name = "through-a-server"
-        made = open_queues(run.id, name, items, decision=False)
+        made = open_queues(run.id, name, items, scale=ONE_TO_FIVE)
         found = MlflowClient().search_traces(locations=[made.experiment_id], include_spans=False)
     finally:
         mlflow.set_tracking_uri(workspace.uri)

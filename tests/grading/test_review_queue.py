@@ -22,9 +22,11 @@ from mlflow_tracking.grading.review_queue import Answer, NoQueues, Queues, open_
 from mlflow_tracking.recording.run import Tracking, TrackingError, make_experiment
 from mlflow_tracking.recording.trace_store import queues_of
 from mlflow_tracking.rows.item import Item
+from mlflow_tracking.rows.scale import ONE_TO_FIVE, Scale, choice
 from tests.support.experiment_process import Workspace
 
 NAME = "llm_judge"
+YES_NO = choice("yes", "no")
 
 
 @pytest.fixture
@@ -52,9 +54,9 @@ def rows(*numbers: int) -> list[tuple[int, Item]]:
 
 
 def opened(
-    run_id: str, *numbers: int, raters: Sequence[str] = (), decision: bool = False
+    run_id: str, *numbers: int, raters: Sequence[str] = (), scale: Scale = ONE_TO_FIVE
 ) -> Queues:
-    return open_queues(run_id, NAME, rows(*numbers), decision=decision, raters=raters)
+    return open_queues(run_id, NAME, rows(*numbers), scale=scale, raters=raters)
 
 
 def copies(run_id: str) -> list[Trace]:
@@ -130,7 +132,7 @@ def test_a_copy_has_the_row_and_nothing_of_the_judge(run_id: str) -> None:
 
 
 def test_a_row_without_a_reference_shows_none(run_id: str) -> None:
-    open_queues(run_id, NAME, [(1, Item("question 1", "answer 1"))], decision=False)
+    open_queues(run_id, NAME, [(1, Item("question 1", "answer 1"))], scale=ONE_TO_FIVE)
     [copy] = copies(run_id)
     assert "question 1" in told_by(copy) and "reference" not in told_by(copy).lower()
 
@@ -208,7 +210,7 @@ def test_each_rater_has_a_queue_and_a_question_of_their_own(run_id: str) -> None
 
 def test_a_score_and_a_decision_are_two_questions(run_id: str) -> None:
     made = opened(run_id, 1)
-    opened(new_run(), 1, decision=True)
+    opened(new_run(), 1, scale=YES_NO)
     schemas = {s.name: s for s in list_label_schemas(made.experiment_id) if not s.is_default}
     score, decision = schemas["human_score"], schemas["human_decision"]
     assert score.input.options == ["1", "2", "3", "4", "5"] and score.enable_comment
@@ -257,7 +259,7 @@ def test_of_two_windows_of_a_person_the_newest_grade_counts(run_id: str) -> None
 
 @pytest.mark.parametrize(("clicked", "text"), [(True, "pass"), (False, "fail")])
 def test_a_decision_comes_back_in_words(run_id: str, clicked: bool, text: str) -> None:
-    opened(run_id, 1, decision=True)
+    opened(run_id, 1, scale=YES_NO)
     grade(run_id, 1, clicked, name="human_decision")
     assert read_answers(run_id, NAME) == [Answer(1, text, "default")]
 

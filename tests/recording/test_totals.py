@@ -17,7 +17,7 @@ from llm_client.settings import ROOT
 from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
 from mlflow_tracking.judge.verdict import FAILURES, Score, Status, Verdict, verdict_line
 from mlflow_tracking.recording.totals import Totals
-from mlflow_tracking.rows.item import SCALE
+from mlflow_tracking.rows.scale import ONE_TO_FIVE
 
 PROMPTS = ROOT / "mlflow_tracking/prompts"
 PROMPT = load_prompt(PROMPTS / "judge_prompt_en.txt")
@@ -34,7 +34,12 @@ def scored(value: int, probabilities: tuple[float, ...] | None = None, **more: o
 
 TEXT = st.text(max_size=20)
 SHARES = st.one_of(st.none(), st.tuples(*[st.floats(0, 1)] * 5), st.just((0.1, 0.2, 0.3, 0.4, 0.0)))
-ONE_SCORE = st.builds(Score, st.sampled_from(SCALE), SHARES)
+ONE_SCORE = st.builds(Score, st.sampled_from(ONE_TO_FIVE.values), SHARES)
+OTHER_SCORE = st.one_of(
+    st.builds(Score, st.integers(0, 10), st.just(None), st.just(tuple(range(11)))),
+    st.builds(Score, st.just(3), st.just((0.5, 0.25, 0.25)), st.just((1, 2, 3))),
+    st.builds(Score, st.floats(1, 5), st.just(None), mean=st.one_of(st.none(), st.floats(1, 5))),
+)
 SCORES = st.dictionaries(TEXT, ONE_SCORE, min_size=1, max_size=6)
 COMMON = {
     "reason": TEXT,
@@ -76,6 +81,13 @@ def test_a_verdict_survives_json(verdict: Verdict) -> None:
     data = json.loads(line)
     assert data.pop("key") == "a key"
     assert Verdict.from_json(data) == verdict
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(TEXT, OTHER_SCORE, min_size=1, max_size=6), OTHER_SCORE)
+def test_a_verdict_of_another_scale_survives_json(scores: dict[str, Score], claim: Score) -> None:
+    verdict = Verdict(Status.OK, scores=scores, claim_score=claim)
+    assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
 
 
 def test_a_verdict_of_a_journal_of_before_is_read() -> None:
@@ -126,7 +138,7 @@ def test_the_statuses_are_the_ones_that_are_promised() -> None:
         {"scores": {"Score": {"value": 6, "probabilities": None}}},
         {"scores": {"Score": {"value": 0, "probabilities": None}}},
         {"scores": {"Score": {"value": "5", "probabilities": None}}},
-        {"scores": {"Score": {"value": 4.5, "probabilities": None}}},
+        {"scores": {"Score": {"value": 5.5, "probabilities": None}}},
         {"scores": {"Score": {"value": None, "probabilities": None}}},
         {"scores": {"Score": {"value": 5, "probabilities": [1.0]}}},
         {"status": "http_error"},

@@ -29,6 +29,7 @@ from mlflow_tracking.recording.sample import choose_rows, worst_first
 from mlflow_tracking.recording.summary import Summary, describe, summarise
 from mlflow_tracking.recording.totals import Totals
 from mlflow_tracking.rows.item import Item, Row
+from mlflow_tracking.rows.scale import ONE_TO_FIVE
 from mlflow_tracking.stats.estimate import mean_interval
 from tests.support.experiment_process import Workspace, call, numbered_rows, write_csv
 from tests.support.hostile_rows import ANSWERS, hostile_rows
@@ -103,7 +104,7 @@ class Texts(HTMLParser):
 def summary_of(verdicts: Sequence[Verdict | None]) -> Summary:
     totals = Totals(load_prompt(ROOT / "mlflow_tracking/prompts/judge_prompt_en.txt"))
     totals.add(verdicts)
-    return summarise(totals.overall, totals.metrics(len(verdicts), 1.0))
+    return summarise(totals.overall, totals.metrics(len(verdicts), 1.0), ONE_TO_FIVE)
 
 
 def page_of(verdicts: list[Verdict | None], answers: list[str] | None = None) -> str:
@@ -187,7 +188,7 @@ def test_the_description_warns_of_an_average_over_some_traces() -> None:
 
 def test_plots_are_made_of_one_row_and_of_equal_rows() -> None:
     for rows in ([(row(1), scored(5))], [(row(n), scored(5)) for n in range(9)]):
-        figures = make_plots(rows)
+        figures = make_plots(rows, ONE_TO_FIVE)
         assert set(figures) == {
             "scores.png",
             "score_by_answer_length.png",
@@ -199,11 +200,13 @@ def test_plots_are_made_of_one_row_and_of_equal_rows() -> None:
 
 def test_a_prompt_with_several_scores_gets_a_plot_of_them() -> None:
     scores = {"Точность": Score(2), "Оценка": Score(4)}
-    assert "scores_by_criterion.png" in make_plots([(row(1), scored(4, scores=scores))])
+    assert "scores_by_criterion.png" in make_plots(
+        [(row(1), scored(4, scores=scores))], ONE_TO_FIVE
+    )
 
 
 def test_no_scored_row_makes_no_plot() -> None:
-    assert make_plots([]) == {}
+    assert make_plots([], ONE_TO_FIVE) == {}
 
 
 # the report

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score, mean_absolute_error
 
+from mlflow_tracking.rows.scale import ONE_TO_FIVE
 from mlflow_tracking.stats.estimate import Array
 from mlflow_tracking.validation.agreement import (
     STATISTICS,
@@ -57,7 +58,7 @@ def test_every_statistic_is_scipys_and_sklearns(rows: int, seed: int, whole: boo
         "within_one_share": np.mean(apart <= 1),
         "bias": np.mean(scores) - np.mean(human),
     }
-    found = agreement(scores, human)
+    found = agreement(scores, human, ONE_TO_FIVE)
     assert set(found) == set(expected) == set(STATISTICS)
     for name, estimate in found.items():
         assert estimate.value == pytest.approx(expected[name]), name
@@ -79,7 +80,7 @@ def test_many_resamples_at_once_are_the_same_as_one_by_one(name: str) -> None:
 
 def test_the_statistics_worked_out_by_hand() -> None:
     # Twice the same five rows: people 1 2 3 4 5, judge 1 3 3 5 5. Differences 0 1 0 1 0.
-    found = agreement([1, 3, 3, 5, 5] * 2, [1, 2, 3, 4, 5] * 2)
+    found = agreement([1, 3, 3, 5, 5] * 2, [1, 2, 3, 4, 5] * 2, ONE_TO_FIVE)
     value = {name: estimate.value for name, estimate in found.items()}
     assert value["mean_absolute_error"] == pytest.approx(2 / 5)
     assert value["bias"] == pytest.approx(2 / 5)
@@ -102,9 +103,9 @@ def test_rows_without_a_verdict_or_too_few_rows_are_never_nan() -> None:
     ):
         answers = ["x" * (1 + i % 5) for i in range(len(human))]
         results = {
-            **agreement(scores, human),
-            "over": against_baselines(scores, human, answers).over_length,
-            "constant": against_baselines(scores, human, answers).over_constant,
+            **agreement(scores, human, ONE_TO_FIVE),
+            "over": against_baselines(scores, human, answers, ONE_TO_FIVE).over_length,
+            "constant": against_baselines(scores, human, answers, ONE_TO_FIVE).over_constant,
             "excess": length_excess(scores, human, answers),
         }
         text = json.dumps({k: asdict(v) for k, v in results.items()}, allow_nan=False)
@@ -121,9 +122,9 @@ def test_a_constant_judge_says_the_median() -> None:
 
 def test_a_length_judge_gives_each_fifth_a_score() -> None:
     answers = ["x" * length for length in (50, 10, 30, 20, 40)]
-    assert length_judge(answers) == [5, 1, 3, 2, 4]
-    assert length_judge(["a", "a", "a", "a"]) == [4] * 4, "equal lengths, equal scores"
-    assert length_judge([]) == []
+    assert length_judge(answers, ONE_TO_FIVE) == [5, 1, 3, 2, 4]
+    assert length_judge(["a", "a", "a", "a"], ONE_TO_FIVE) == [4] * 4, "equal lengths, equal scores"
+    assert length_judge([], ONE_TO_FIVE) == []
 
 
 def test_a_good_judge_beats_both_baselines_and_a_length_lover_does_not() -> None:
@@ -131,14 +132,14 @@ def test_a_good_judge_beats_both_baselines_and_a_length_lover_does_not() -> None
     human = random.integers(1, 6, size=120).astype(float)
     answers = ["x" * int(n) for n in random.integers(5, 400, size=120)]
     good = np.clip(human + random.normal(0, 0.7, size=120), 1, 5)
-    result = against_baselines(good, human.tolist(), answers)
+    result = against_baselines(good, human.tolist(), answers, ONE_TO_FIVE)
     assert result.constant["spearman"].value is None
     assert result.constant["spearman"].note.startswith("the judge's scores are all")
     assert result.over_constant.low is not None
     assert result.over_length.low is not None
     assert min(result.over_constant.low, result.over_length.low) > 0
-    lover = length_judge(answers)
-    beaten = against_baselines(lover, human.tolist(), answers)
+    lover = length_judge(answers, ONE_TO_FIVE)
+    beaten = against_baselines(lover, human.tolist(), answers, ONE_TO_FIVE)
     assert (beaten.over_length.value, beaten.over_length.low) == (0, 0)
     assert beaten.over_constant.high is not None
     assert beaten.over_constant.high < 0, "random scores are further off than the median"
@@ -153,12 +154,12 @@ def test_a_good_judge_beats_both_baselines_and_a_length_lover_does_not() -> None
 def test_baselines_are_measured_on_the_rows_that_have_a_verdict() -> None:
     human = [float(1 + i % 5) for i in range(20)]
     scores = [None if i < 5 else human[i] for i in range(20)]
-    result = against_baselines(scores, human, ["x" * (i + 1) for i in range(20)])
+    result = against_baselines(scores, human, ["x" * (i + 1) for i in range(20)], ONE_TO_FIVE)
     assert result.over_length.n == result.length["bias"].n == result.constant["bias"].n == 15
 
 
 def test_the_confusion_matrix_counts_rounded_scores() -> None:
-    table = confusion([1, 2.5, 5, None, 4.4], [1, 2, 4.5, 3, 4.5])
+    table = confusion([1, 2.5, 5, None, 4.4], [1, 2, 4.5, 3, 4.5], ONE_TO_FIVE)
     assert table == [
         [1, 0, 0, 0, 0],
         [0, 0, 1, 0, 0],
@@ -169,13 +170,13 @@ def test_the_confusion_matrix_counts_rounded_scores() -> None:
 
 
 def test_calibration_bins_hold_every_row_once() -> None:
-    bins = calibration_bins([1, 1.79, 1.8, 3.0, 4.2, 5, None], [1, 2, 3, 4, 5, 5, 5])
+    bins = calibration_bins([1, 1.79, 1.8, 3.0, 4.2, 5, None], [1, 2, 3, 4, 5, 5, 5], ONE_TO_FIVE)
     assert [b.n for b in bins] == [2, 1, 1, 0, 2]
     assert bins[0].mean_expected == pytest.approx(1.395)
     assert bins[3].mean_expected is None
     assert bins[0].mean_human.note == "fewer than 10 rows"
     assert [(round(b.low, 1), round(b.high, 1)) for b in bins][:2] == [(1.0, 1.8), (1.8, 2.6)]
-    full = calibration_bins([1.5] * 12, [2.0, 4.0] * 6)
+    full = calibration_bins([1.5] * 12, [2.0, 4.0] * 6, ONE_TO_FIVE)
     assert (full[0].mean_human.value, full[0].mean_human.n) == (3, 12)
 
 

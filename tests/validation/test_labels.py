@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from mlflow_tracking.rows.scale import ONE_TO_FIVE
 from mlflow_tracking.stats.estimate import Array
 from mlflow_tracking.validation.agreement import length_judge
 from mlflow_tracking.validation.labels import best_threshold, binary_agreement, left_out_hits
@@ -30,20 +31,22 @@ def judged(rows: int, seed: int, whole: bool) -> tuple[Array, Array]:
 @pytest.mark.parametrize("rows", [12, 60, 200])
 def test_the_area_under_the_curve_is_sklearns(rows: int, whole: bool) -> None:
     scores, labels = judged(rows, 1, whole)
-    found = binary_agreement(scores, labels.tolist(), lengths(rows))
+    found = binary_agreement(scores, labels.tolist(), lengths(rows), ONE_TO_FIVE)
     assert found.auc.value == pytest.approx(roc_auc_score(labels, scores))
     assert found.auc.low is not None
     assert found.auc.high is not None
     expected = roc_auc_score(labels, scores)
     assert found.auc.low <= expected <= found.auc.high
-    by_length = roc_auc_score(labels, length_judge(lengths(rows)))
+    by_length = roc_auc_score(labels, length_judge(lengths(rows), ONE_TO_FIVE))
     assert found.auc_over_length.value == pytest.approx(expected - by_length)
 
 
 def test_the_area_worked_out_by_hand() -> None:
     # Right answers 3 4 5, wrong ones 1 3 4: of nine pairs, 3>1, 4>1, 4>3, 5>1, 5>3, 5>4 are
     # above (6), 3=3 and 4=4 tie (1), 3<4 below: 7 / 9. Doubled rows do not change it.
-    found = binary_agreement([3, 4, 5, 1, 3, 4] * 2, [1, 1, 1, 0, 0, 0] * 2, lengths(12))
+    found = binary_agreement(
+        [3, 4, 5, 1, 3, 4] * 2, [1, 1, 1, 0, 0, 0] * 2, lengths(12), ONE_TO_FIVE
+    )
     assert found.auc.value == pytest.approx(7 / 9)
 
 
@@ -56,9 +59,9 @@ def test_the_threshold_and_the_rows_left_out_are_those_of_trying_all(seed: int) 
 
     every = list(range(40))
     places = [*(scores - 1e-9), 99.0]
-    threshold = best_threshold(scores, labels)
+    threshold = best_threshold(scores, labels, ONE_TO_FIVE.middle)
     assert hits(threshold, every) == max(hits(place, every) for place in places)
-    found = left_out_hits(scores, labels)
+    found = left_out_hits(scores, labels, ONE_TO_FIVE.middle)
     for row in every:
         rest = [i for i in every if i != row]
         most = max(hits(place, rest) for place in places)
@@ -69,9 +72,9 @@ def test_the_threshold_and_the_rows_left_out_are_those_of_trying_all(seed: int) 
 
 def test_the_threshold_worked_out_by_hand() -> None:
     scores, labels = np.array([1.0, 2, 3, 4, 5, 5]), np.array([0.0, 0, 1, 1, 1, 1])
-    assert best_threshold(scores, labels) == 2.5
+    assert best_threshold(scores, labels, ONE_TO_FIVE.middle) == 2.5
     # Without the 3 every threshold from 2 to 4 is as good; 2.5 is as near the middle as 3.5.
-    assert left_out_hits(scores, labels).tolist() == [True] * 6
+    assert left_out_hits(scores, labels, ONE_TO_FIVE.middle).tolist() == [True] * 6
 
 
 def test_choosing_the_threshold_on_the_same_rows_is_told_as_too_good() -> None:
@@ -80,7 +83,7 @@ def test_choosing_the_threshold_on_the_same_rows_is_told_as_too_good() -> None:
     for _ in range(20):
         scores = random.uniform(1, 5, size=40)
         labels = [float(row % 2) for row in range(40)]
-        found = binary_agreement(scores, labels, lengths(40))
+        found = binary_agreement(scores, labels, lengths(40), ONE_TO_FIVE)
         assert found.accuracy.value is not None
         assert found.accuracy_on_same_rows.value is not None
         flattering.append(found.accuracy_on_same_rows.value)
@@ -91,7 +94,7 @@ def test_choosing_the_threshold_on_the_same_rows_is_told_as_too_good() -> None:
 
 def test_always_saying_right_is_the_rival_where_most_answers_are() -> None:
     labels = [1.0] * 45 + [0.0] * 5
-    found = binary_agreement([4, 5] * 25, labels, lengths(50))
+    found = binary_agreement([4, 5] * 25, labels, lengths(50), ONE_TO_FIVE)
     assert found.majority.value == 0.9
     assert found.accuracy.value == pytest.approx(0.9, abs=0.05)
     assert found.over_majority.low is not None
@@ -110,14 +113,14 @@ def test_always_saying_right_is_the_rival_where_most_answers_are() -> None:
 def test_too_little_is_not_enough_data_and_never_nan(
     scores: list[float | None], labels: list[float], note: str
 ) -> None:
-    found = binary_agreement(scores, labels, lengths(len(labels)))
+    found = binary_agreement(scores, labels, lengths(len(labels)), ONE_TO_FIVE)
     assert (found.auc.value, found.threshold, found.accuracy.value) == (None, None, None)
     assert found.auc.note == found.accuracy.note == note
     json.dumps(asdict(found), allow_nan=False)
 
 
 def test_a_constant_judge_is_chance() -> None:
-    found = binary_agreement([4] * 30, [1.0, 0.0] * 15, lengths(30))
+    found = binary_agreement([4] * 30, [1.0, 0.0] * 15, lengths(30), ONE_TO_FIVE)
     assert (found.auc.value, found.auc.low, found.auc.high) == (0.5, 0.5, 0.5)
     assert found.over_majority.low is not None
     assert found.over_majority.low <= 0

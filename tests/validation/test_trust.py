@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mlflow_tracking.rows.graded import Winner
+from mlflow_tracking.rows.scale import ONE_TO_FIVE
 from mlflow_tracking.stats.estimate import (
     Array,
     Estimate,
@@ -52,7 +53,7 @@ def evidence_of(
     answers: Sequence[str] = ANSWERS,
 ) -> Evidence:
     """What the verdict rests on, of a judge without any other fault."""
-    constant, length = constant_judge(list(human)), length_judge(answers)
+    constant, length = constant_judge(list(human)), length_judge(answers, ONE_TO_FIVE)
     return Evidence(
         agreement={name: bootstrap_estimate(STATISTICS[name], scores, human) for name in NEEDED},
         over_constant=difference_estimate(mean_absolute_error, constant, scores, human),
@@ -92,14 +93,14 @@ def test_a_constant_judge_is_worth_nothing_and_named() -> None:
 
 
 def test_a_judge_of_length_is_worth_nothing_and_named() -> None:
-    evidence = evidence_of(length_judge(ANSWERS))
+    evidence = evidence_of(length_judge(ANSWERS, ONE_TO_FIVE))
     assert trust(evidence).level == "nothing"
     assert any(name.startswith("loves length: scores follow it") for name in name_biases(evidence))
 
 
 def test_a_judge_of_length_is_worth_nothing_even_where_long_answers_are_better() -> None:
     answers = ["x" * int(100 * score + i) for i, score in enumerate(HUMAN)]
-    evidence = evidence_of(length_judge(answers), HUMAN, answers)
+    evidence = evidence_of(length_judge(answers, ONE_TO_FIVE), HUMAN, answers)
     low = evidence.agreement["spearman"].low
     assert low is not None
     assert low > 0.9
@@ -181,7 +182,9 @@ def test_labels_have_levels_too(deviation: float, level: str) -> None:
     labels = [float(row % 2) for row in range(200)]
     noise = np.random.default_rng(4).normal(0, deviation, size=200)
     scores = np.clip([1 + 4 * label for label in labels] + noise, 1, 5)
-    found = binary_agreement(scores, labels, ["x" * (1 + i * 7 % 50) for i in range(200)])
+    found = binary_agreement(
+        scores, labels, ["x" * (1 + i * 7 % 50) for i in range(200)], ONE_TO_FIVE
+    )
     evidence = Evidence(
         auc=found.auc,
         auc_over_length=found.auc_over_length,
