@@ -214,11 +214,14 @@ def evaluate_stock(dataset: Any, judge: JudgeConnection) -> list[Verdict | None]
     metric = make_stock_metric(judge)
     result = mlflow.evaluate(data=dataset, extra_metrics=[metric], evaluators="default")
     table: pd.DataFrame = result.tables["eval_results_table"]
-    name, label = f"{METRIC_NAME}/{METRIC_VERSION}", judge.settings.prompt.format.overall
+    form, name = judge.settings.prompt.format, f"{METRIC_NAME}/{METRIC_VERSION}"
+    label, scale = form.overall, form.scale.values
     return [
         Verdict(Status.UNPARSABLE, redacted(str(text)))
         if pd.isna(score)
-        else Verdict(Status.OK, scores={label: Score(int(score))}, justification=str(text))
+        else Verdict(
+            Status.OK, scores={label: Score(int(score), values=scale)}, justification=str(text)
+        )
         for score, text in zip(table[f"{name}/score"], table[f"{name}/justification"], strict=True)
     ]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 
 from mlflow_tracking.defence.safe_text import ControlTokens, TextSafety, delimiters_around
+from mlflow_tracking.judge.dialect import JUSTIFICATION_CHARS
 from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
 from mlflow_tracking.judge.reply_form import (
     DECISION,
-    JUSTIFICATION_CHARS,
     PromptError,
     ReplyForm,
 )

@@ -18,8 +18,9 @@ from typing import Any
 
 from llm_client.reply import Reply
 from mlflow_tracking.defence.quotation import stands_in
+from mlflow_tracking.judge.dialect import JUSTIFICATION_CHARS, Piece
 from mlflow_tracking.judge.prompt import ClaimQuestion
-from mlflow_tracking.judge.reply_form import DECISION, JUSTIFICATION_CHARS, Piece
+from mlflow_tracking.judge.reply_form import DECISION
 from mlflow_tracking.judge.reply_parser import (
     ParsedReply,
     UnparsableReply,

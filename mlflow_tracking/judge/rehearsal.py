@@ -20,9 +20,8 @@ from mlflow_tracking.judge.call import (
     read_verdict,
     request_body,
 )
-from mlflow_tracking.judge.dialect import Dialect, next_constraint
+from mlflow_tracking.judge.dialect import Dialect, Piece, next_constraint
 from mlflow_tracking.judge.judge import is_too_long
-from mlflow_tracking.judge.reply_form import Piece
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import Item
 

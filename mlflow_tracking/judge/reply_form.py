@@ -18,12 +18,12 @@ A prompt that compares two answers declares `Better: [1 or 2]`: a decision for t
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from llm_client.settings import UserMistake
+from mlflow_tracking.judge.dialect import Piece, regex_of
 from mlflow_tracking.rows.scale import (
     ONE_TO_FIVE,
     Scale,
@@ -43,10 +43,6 @@ _DECISION_LINE = re.compile(
 _CHOICE_LINE = re.compile(r"^([^\n:\[\]{}]{1,60}): \[[^\]\n]*1[^\]\n]*2[^\]\n]*\]$", re.M)
 
 
-# Characters of a justification that the constraint allows. 400 characters are about 180 tokens of
-# Russian with Qwen's tokenizer, which leaves the default --max-tokens 256 room for the score.
-JUSTIFICATION_CHARS = 400
-
 _DECLARATION = re.compile(
     r"^[ \t]*([^\n:：\[\]{}]{1,60}?)[ \t]*[:：][*_ \t]*\[([^\]\n]+)\][*_ \t]*"
     r"(?:\((?:weight|вес)[ \t]*[:=]?[ \t]*([^)\n]+)\)[*_ \t]*)?$",
@@ -62,12 +58,6 @@ _ONE_SENTENCE = re.compile(
     r"|(?:1|одно|одним)\s+(?:\w+\s+)?предложени(?:е|ем)\b(?!\s+(?:или\b|на\s+кажд|для\s+кажд)))",
     re.I,
 )
-# A stop inside it is one of a number or of a single letter (Л. Н. Толстой), and nothing else: where
-# a judge of 1.5B may write any sign after a stop, its next sentence begins there ('Франции.Э.тот').
-# --max-tokens is the bound: a bound of such a group, or a list of abbreviations, costs xgrammar
-# more than 50 ms a token (this 0.6).
-_SENTENCE = r"[^\n.!?](?:[^\n.!?]|[0-9]\.[0-9]|[ («][A-Za-zА-Яа-яЁё]\.)*[.!?]?"
-_SENTENCE_GBNF = r'[^\n.!?] ([^\n.!?] | [0-9] "." [0-9] | [ («] [A-Za-zА-Яа-яЁё] ".")* [.!?]?'
 _DECORATION = "*_# \t"  # Markdown around a label in a prompt file is not part of the label
 
 
@@ -185,89 +175,6 @@ class ReplyForm:
         return Piece(name=label, choices=tuple(words))
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A part of a reply: a literal text, one of some choices, or (without either) free text."""
-
-    name: str = ""  # in a reply of JSON; a literal has none
-    literal: str = ""
-    choices: tuple[str, ...] = ()
-    one_sentence: bool = False
-    passages: tuple[str, ...] = ()  # words and gaps of a text, of which it quotes a run
-    words: int = 0  # of such a run at most
-
-
-def regex_of(pieces: Sequence[Piece]) -> str:
-    """What the pieces allow as a regular expression, for vLLM's `structured_outputs` and SGLang."""
-    return "".join(_parts(pieces, _escape, lambda one: _choices(one, "|", _escape), _SENTENCE, ""))
-
-
-def gbnf_of(pieces: Sequence[Piece]) -> str:
-    """The same as llama.cpp's grammar (GBNF), which xgrammar reads as EBNF, too."""
-    parts = _parts(pieces, _quoted, lambda one: _choices(one, " | ", _quoted), _SENTENCE_GBNF, " ")
-    return "root ::= " + " ".join(parts)
-
-
-def _parts(
-    pieces: Sequence[Piece],
-    literal: Callable[[str], str],
-    choices: Callable[[Sequence[str]], str],
-    sentence: str,
-    then: str,
-) -> Iterator[str]:
-    for piece in pieces:
-        if piece.literal:
-            yield literal(piece.literal)
-        elif piece.passages:
-            yield _passages(piece, literal, then)
-        elif piece.choices:
-            yield choices(piece.choices)
-        else:
-            yield sentence if piece.one_sentence else rf"[^\n]{{1,{JUSTIFICATION_CHARS}}}"
-
-
-def _passages(piece: Piece, literal: Callable[[str], str], then: str) -> str:
-    """Any run of the words, with the gaps between them; `then` stands between two parts."""
-    words, gaps = piece.passages[::2], ("", *piece.passages[1::2])
-
-    def from_word(start: int) -> str:
-        text = ""
-        for place in reversed(range(start, min(start + piece.words, len(words)))):
-            gap = gaps[place] if place > start else ""
-            text = literal(gap + words[place]) + (f"{then}({text})?" if text else "")
-        return text
-
-    bar = f"{then}|{then}"
-    return f"({bar.join(from_word(start) for start in range(len(words)))})"
-
-
-def json_schema_of(pieces: Sequence[Piece]) -> dict[str, Any]:
-    """The same as an object with the labels as its names, for `response_format`."""
-
-    def value(piece: Piece) -> dict[str, Any]:
-        if not piece.choices:
-            return {"type": "string"}
-        if all(choice.isdecimal() for choice in piece.choices):
-            return {"type": "integer", "enum": [int(choice) for choice in piece.choices]}
-        return {"type": "string", "enum": list(piece.choices)}
-
-    named = {piece.name: value(piece) for piece in pieces if not piece.literal and piece.name}
-    closed = {"required": list(named), "additionalProperties": False}
-    return {"type": "object", "properties": named, **closed}
-
-
-def _choices(choices: Sequence[str], bar: str, written: Callable[[str], str]) -> str:
-    if all(len(choice) == 1 and choice.isalnum() for choice in choices):
-        digits = len(choices) > 2 and all(choice.isdecimal() for choice in choices)
-        return f"[{choices[0]}-{choices[-1]}]" if digits else f"[{''.join(choices)}]"
-    return f"({bar.join(map(written, choices))})"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
-
-
 def read_form(path: Path, text: str) -> ReplyForm:
     """The declared form of the reply; raises PromptError unless it has a score and a text."""
     scales: dict[str, Scale] = {}
@@ -350,8 +257,3 @@ def read_choice(path: Path, text: str) -> ReplyForm:
         raise PromptError(f"{path}: declares no choice; add a line such as 'Better: [1 or 2]'")
     label = found[1].strip()
     return ReplyForm((label,), {label: choice("1", "2")}, "")
-
-
-def _escape(text: str) -> str:
-    """Escape for the grammar engines, which know fewer escapes than Python (no '\\ ')."""
-    return re.sub(r"([\\.^$*+?{}\[\]|()/-])", r"\\\1", text).replace("\n", r"\n")

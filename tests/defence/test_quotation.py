@@ -15,7 +15,7 @@ from mlflow_tracking.defence.quotation import (
     quotable,
     stands_in,
 )
-from mlflow_tracking.judge.reply_form import Piece, gbnf_of, regex_of
+from mlflow_tracking.judge.dialect import Piece, gbnf_of, regex_of
 
 
 def runs(text: str, words: int) -> set[str]:

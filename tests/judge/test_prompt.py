@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from llm_client.settings import ROOT
 from mlflow_tracking.defence.safe_text import ControlTokens, TextSafety, delimiters_around
+from mlflow_tracking.judge.dialect import JUSTIFICATION_CHARS
 from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
 from mlflow_tracking.judge.reply_form import (
-    JUSTIFICATION_CHARS,
     PromptError,
     ReplyForm,
     read_form,
