@@ -1,6 +1,6 @@
 """Where are the rows in a table? Below the line that names the columns, and not where all is empty.
 
-Cells from csv_rows.py and sheet_rows.py become rows here, for
+Cells from row_files.py and sheet_rows.py become rows here, for
 `python mlflow_tracking/run_experiment.py --data my.xlsx`.
 """
 
