@@ -14,6 +14,7 @@ from typing import Any
 
 _DIGIT = re.compile(rb"\d")
 _BEGINNING = 4  # tokens: white space and the word
+_COLONS = (b":", b": ", "：".encode())
 # Where thinking judges, and servers with a parser for them, put their words.
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thoughts")
 # Why a reply ended, in the words of OpenAI's API and of those who came before or after it.
@@ -37,9 +38,9 @@ class BadReply(Exception):
 class TokenLogprobs:
     """One token of a reply: its bytes, its log probability, and its alternatives' (natural log).
 
-    Alternatives are kept where a score can stand: of tokens with a digit, and of the first ones of
-    an answer, for a decision or a choice. Reading those of all forty tokens of a verdict took a
-    tenth of the client's time.
+    Alternatives are kept where a score can stand: of tokens with a digit, of the first ones of an
+    answer, for a decision or a choice, and of the first ones behind a colon. Reading those of all
+    forty tokens of a verdict took a tenth of the client's time.
     """
 
     text: bytes
@@ -181,9 +182,10 @@ def _tokens(content: Iterable[Mapping[str, Any]]) -> Iterable[TokenLogprobs]:
     start = 0
     for index, token in enumerate(content):
         text = _token_bytes(token)
-        if b"think" in text:  # the answer begins after the thoughts
-            start = index + 1
         asked = index - start < _BEGINNING or _DIGIT.search(text)
+        # The answer begins after the thoughts, and a label's score after its colon.
+        if b"think" in text or text.endswith(_COLONS):
+            start = index + 1
         others = (token.get("top_logprobs") or []) if asked else []
         alternatives = tuple(
             (_token_bytes(other), float(other["logprob"]))
