@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from mlflow_tracking.judge.reply_form import ReplyForm
 
 _WIDTH = 160  # of a line
-_MOST = (33, 9, 46, 31)  # of a column; what it asks gets the rest
-_PLACE = re.compile(r"\{\w+\}")
+_MOST = (33, 8, 40, 29)  # of a column; what it asks gets the rest
 _QUESTION = re.compile(r"(?:(?<=[.!?:]\s)|(?<=\n)|\A)[^\n.!?]*\?", re.M)
 
 
@@ -57,14 +56,18 @@ def list_prompts() -> int:
 def described(path: Path) -> tuple[str, ...]:
     """A prompt file's cells; raises PromptError."""
     from mlflow_tracking.judge.prompt import load_pairwise_prompt, load_prompt
-    from mlflow_tracking.rows.language import LANGUAGES, language_of_prompt
+    from mlflow_tracking.rows.language import language_of_prompt
 
     pairs = path.is_file() and b"{answer_a}" in path.read_bytes()
     prompt = load_pairwise_prompt(path) if pairs else load_prompt(path)
     language = language_of_prompt(prompt.text)
-    places = " ".join(dict.fromkeys(_PLACE.findall(prompt.text)))
-    told = LANGUAGES[language] if language else "other"
-    return path.name, told, places, reply_of(prompt.format), question_of(prompt)
+    return (
+        path.name,
+        language or "other",
+        " ".join(prompt.places),
+        reply_of(prompt.format),
+        question_of(prompt),
+    )
 
 
 def reply_of(form: "ReplyForm") -> str:

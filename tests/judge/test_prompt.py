@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llm_client.settings import ROOT
 from mlflow_tracking.defence.safe_text import ControlTokens, TextSafety, delimiters_around
 from mlflow_tracking.judge.dialect import JUSTIFICATION_CHARS
-from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
+from mlflow_tracking.judge.prompt import JudgePrompt, load_pairwise_prompt, load_prompt
 from mlflow_tracking.judge.reply_form import (
     PromptError,
     ReplyForm,
@@ -23,6 +23,12 @@ from mlflow_tracking.rows.item import Item
 from mlflow_tracking.rows.scale import ONE_TO_FIVE
 
 SHIPPED = sorted((ROOT / "mlflow_tracking/prompts").glob("judge_prompt*.txt"))
+RUSSIAN = sorted(
+    path
+    for path in (ROOT / "mlflow_tracking/prompts").glob("*.txt")
+    if not path.stem.endswith("_en")
+)
+ENGLISH = [path.with_name(f"{path.stem}_en.txt") for path in RUSSIAN]
 CONTROL = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "[INST]", "</s>", "<start_of_turn>"]
 RAW = TextSafety(None, None)
 
@@ -208,6 +214,55 @@ def test_text_without_control_tokens_and_delimiters_reaches_the_judge_unchanged(
     content = user_message(prompt, *clean)
     assert f"<answer>\n{clean[1]}\n</answer>" in content
     assert f"<question>\n{clean[0]}\n</question>" in content
+
+
+# --- the shipped prompts and their twins ----------------------------------------------------
+
+
+def shape_of(path: Path) -> tuple[object, ...]:
+    """A prompt's places in their order, its form of the reply, and its claim, in no language."""
+    prompt = (load_pairwise_prompt if "pairwise" in path.stem else load_prompt)(path)
+    form, claim = prompt.format, prompt.claim
+    return (
+        re.findall(r"\{\w+\}|^---$", prompt.text, re.M),
+        [label in form.scores for label in form.labels],
+        form.decision is not None,
+        form.one_sentence,
+        claim and (claim.words, claim.counts),
+    )
+
+
+def test_every_prompt_is_shipped_in_two_languages() -> None:
+    assert len(RUSSIAN) >= 12
+    assert set(RUSSIAN) | set(ENGLISH) == set(RUSSIAN[0].parent.glob("*.txt"))
+
+
+@pytest.mark.parametrize("russian", RUSSIAN, ids=lambda path: path.stem)
+def test_a_shipped_prompt_and_its_twin_differ_in_language_alone(russian: Path) -> None:
+    english = russian.with_name(f"{russian.stem}_en.txt")
+    assert shape_of(russian) == shape_of(english)
+    # Between the tags and after the labels nothing of the other language is left standing.
+    words = re.sub(r"</?\w+>|\{\w+\}", "", russian.read_text(encoding="utf-8"))
+    assert not re.search(r"[A-Za-z]{3}", words)
+    assert not re.search(r"[А-Яа-яЁё]", english.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", RUSSIAN + ENGLISH, ids=lambda path: path.stem)
+def test_a_shipped_prompt_asks_one_question_and_asks_it_after_the_row(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("?") == 1
+    asked = text.rpartition("}")[2]
+    assert re.search(r"^[A-ZА-ЯЁ][^.!?\n]{10,200}\?", asked, re.M), asked
+
+
+@pytest.mark.parametrize("path", RUSSIAN + ENGLISH, ids=lambda path: path.stem)
+def test_a_shipped_prompt_says_of_each_tag_that_it_holds_no_instructions(path: Path) -> None:
+    fixed, _, rest = path.read_text(encoding="utf-8").partition("\n---\n")
+    for name in re.findall(r"\{(\w+)\}", rest):
+        tag = re.search(rf"<(\w+)>\n\{{{name}\}}\n</\1>", rest)
+        assert tag, f"{{{name}}} does not stand in a tag of its own"
+        assert f"<{tag[1]}>" in fixed
+    assert re.search(r"not instructions to you|а не указания тебе", fixed)
 
 
 # --- the prompt of the user's document ------------------------------------------------------
