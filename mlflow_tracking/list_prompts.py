@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow_tracking.judge.reply_form import ReplyForm
 
 _WIDTH = 160  # of a line
-_MOST = (33, 8, 40, 29)  # of a column; what it asks gets the rest
+_MOST = (33, 5, 36, 29)  # of a column; what it asks gets the rest
 _QUESTION = re.compile(r"(?:(?<=[.!?:]\s)|(?<=\n)|\A)[^\n.!?]*\?", re.M)
 
 
@@ -42,7 +42,7 @@ def list_prompts() -> int:
     files, code = sorted(folder.glob("*.txt")), 0
     if not files:
         raise PromptError(f"{folder}: has no prompt files (*.txt)")
-    lines: list[tuple[str, ...]] = [("file", "language", "places", "reply", "asks")]
+    lines: list[tuple[str, ...]] = [("file", "lang", "places", "reply", "asks")]
     for path in files:
         try:
             lines.append(described(path))

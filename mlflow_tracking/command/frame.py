@@ -50,6 +50,9 @@ def run_command(command: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         warn(f"{command}: interrupted before any row was judged")
         return 1
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 @dataclass

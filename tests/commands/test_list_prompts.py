@@ -34,13 +34,13 @@ def test_every_shipped_prompt_has_its_line_with_a_question() -> None:
     asks = head.index("asks")
     assert all(line[asks].isupper() and line[asks - 2 : asks] == "  " for line in lines), lines
     for name in ("decision_prompt", "judge_prompt", "pairwise_prompt"):
-        assert line_of(done.stdout, f"{name}.txt").split()[1] == "Russian"
-        assert line_of(done.stdout, f"{name}_en.txt").split()[1] == "English"
+        assert line_of(done.stdout, f"{name}.txt").split()[1] == "ru"
+        assert line_of(done.stdout, f"{name}_en.txt").split()[1] == "en"
 
 
 def test_places_and_form_of_the_reply_are_those_of_the_file() -> None:
     text = listed().stdout
-    assert "{question} {reference} {answer}  " in line_of(text, "decision_prompt_en.txt")
+    assert "question reference answer  " in line_of(text, "decision_prompt_en.txt")
     assert "  [yes/no]  " in line_of(text, "decision_prompt_en.txt")
     assert "  Точность, Полнота, … [1-5]  " in line_of(text, "judge_prompt_criteria.txt")
     assert "  Better answer [1/2]  " in line_of(text, "pairwise_prompt_en.txt")
