@@ -788,7 +788,7 @@ def test_a_flag_with_a_bad_value(
         ("{answer}\nScore: [1-5]\nWhy: [text]", "{question}"),
         ("{question}{answer}\nWhy: [text]", "no score"),
         ("{question}{answer}\nScore: [1-5]", "no justification"),
-        ("{question}{answer}\nScore: [1-10]\nWhy: [text]", "scale must be [1-5]"),
+        ("{question}{answer}\nScore: [1-11]\nWhy: [text]", "1-11 is no scale"),
         ("", "{question}"),
     ],
 )

@@ -309,7 +309,7 @@ async def notes_on(stub: JudgeStub, prompt: Path, rows: list[Item]) -> list[str]
             RUSSIAN_ROWS,
             ("--prompt mlflow_tracking/prompts/judge_prompt.txt",),
         ),
-        ("judge_prompt_criteria.txt", ENGLISH_ROWS, ("has no twin, write one in English",)),
+        ("variants/short_question.txt", ENGLISH_ROWS, ("has no twin, write one in English",)),
     ],
 )
 async def test_rows_in_another_language_than_the_prompt_are_told_with_its_twin(
