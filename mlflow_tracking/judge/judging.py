@@ -18,6 +18,8 @@ from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.rows.item import Item
 
+_LONG, _MANY = 300, 10  # characters of a text, and rows, from which on their order matters
+
 OnVerdict = Callable[[Verdict, Sequence[int]], None]  # a verdict, and the indices of its items
 _Waiting = Iterator[tuple[str, Item, Sequence[int]]]
 
@@ -137,6 +139,22 @@ def by_shared(items: Sequence[Item], places: Sequence[str]) -> list[int]:
         beginnings = (texts[:end] for end in range(1, len(texts) + 1))
         order.append(tuple(first.setdefault(one, place) for one in beginnings))
     return sorted(range(len(items)), key=order.__getitem__)
+
+
+def order_notes(items: Sequence[Item], places: Sequence[str]) -> list[str]:
+    """A line for a long text that rows share and the prompt shows behind one that they do not."""
+    notes, own = [], ""
+    for name in places if len(items) >= _MANY else ():
+        texts = [item.texts[name] for item in items]
+        different = len(set(texts))
+        if 2 * different > len(texts):
+            own = own or name
+        elif own and sum(map(len, texts)) > _LONG * len(texts):
+            notes.append(
+                f"{len(texts)} rows have {different} different {{{name}}}, which stands behind "
+                f"{{{own}}} in the prompt: put it first, and the server computes each once"
+            )
+    return notes
 
 
 async def _work(

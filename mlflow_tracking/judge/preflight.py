@@ -24,6 +24,7 @@ from llm_client.settings import split_base_urls
 from mlflow_tracking.defence.safe_text import ControlTokens
 from mlflow_tracking.judge.dialect import common
 from mlflow_tracking.judge.prompt import JudgePrompt
+from mlflow_tracking.judge.judging import order_notes
 from mlflow_tracking.judge.rehearsal import PreflightError, find_constraint, key_line, rehearse
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import Item
@@ -90,7 +91,8 @@ async def preflight(
         )
     line = f"longest row  {count} tokens and {wanted.reply_tokens} for the reply (row {longest})"
     languages = language_notes(wanted.prompt, count_languages(items))
-    warnings = [*wanted.prompt.notes, *findings.warnings, *languages]
+    orders = order_notes(items, wanted.prompt.places)
+    warnings = [*wanted.prompt.notes, *findings.warnings, *languages, *orders]
     if context and count + wanted.reply_tokens > context:
         warnings.append(
             f"row {longest} has {count} tokens and the reply {wanted.reply_tokens}, the judge's "

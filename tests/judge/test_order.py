@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlflow_tracking.custom_metrics import evaluate_with_llm_judge
 from mlflow_tracking.judge.journal import Journal
-from mlflow_tracking.judge.judging import JudgeConnection, by_shared
+from mlflow_tracking.judge.judging import JudgeConnection, by_shared, order_notes
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import Item
@@ -52,3 +52,16 @@ def test_a_run_asks_in_that_order_and_gives_the_verdicts_in_the_files(tmp_path: 
         assert [call.answer for call in stub.calls] == ["item-0", "item-2", "item-1", "item-3"]
     journal.close()
     assert all(name in one.raw_reply for name, one in zip(answers, verdicts, strict=True))
+
+
+def test_a_long_text_that_rows_share_is_better_shown_first() -> None:
+    passages = ["a " * 200, "b " * 200]
+    items = [
+        Item(f"Question {n}?", "Yes.", more=(("context", passages[n % 2]),)) for n in range(40)
+    ]
+    [note] = order_notes(items, ["question", "context", "answer"])
+    assert note.startswith("40 rows have 2 different {context}, which stands behind {question}")
+    assert not order_notes(items, ["context", "question", "answer"])
+    assert not order_notes(items[:9], ["question", "context", "answer"]), "of a few it matters not"
+    short = [Item(item.question, "Yes.", more=(("context", "a"),)) for item in items]
+    assert not order_notes(short, ["question", "context", "answer"])
