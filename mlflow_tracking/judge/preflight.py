@@ -23,8 +23,8 @@ from llm_client.server_faults import START_SERVER
 from llm_client.settings import split_base_urls
 from mlflow_tracking.defence.safe_text import ControlTokens
 from mlflow_tracking.judge.dialect import common
-from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.judge.judging import order_notes
+from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.judge.rehearsal import PreflightError, find_constraint, key_line, rehearse
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.rows.item import Item
