@@ -129,7 +129,10 @@ def export(given: BatchFlags, requests: Requests, answered: Results) -> int:
     except OSError as error:
         raise BatchError(f"--output {given.output}: {error.strerror}") from None
     say(f"{len(left)} requests of {len(requests)} in {given.output}")
-    if left and load_prompt(given.judge.prompt).claim and not given.judge.no_claim:
+    prompt, flags = load_prompt(given.judge.prompt), given.judge
+    line_by_line = flags.score_only and (len(prompt.format.scales) > 1 or flags.explain_below)
+    asks_claim = prompt.claim and not flags.no_claim
+    if left and (asks_claim or line_by_line or prompt.format.score_tokens > 1):
         say("more may follow from the replies: export again with --except and what the job wrote")
     return 0
 

@@ -124,10 +124,11 @@ def judge_and_compare() -> int:
     graded = load_answers(rows.data, rows, rows.limit, scale)
     columns = graded.data.columns
     prompts = [load_prompt(path, columns) for path in own.prompts]
-    graded = graded.asking(tuple(dict.fromkeys(n for prompt in prompts for n in prompt.columns)))
+    shown = tuple(dict.fromkeys(name for prompt in prompts for name in prompt.columns))
+    graded = graded.asking(shown)
     examples: list[Example] = []
     if own.examples:
-        known = load_answers(own.examples, rows, None, scale).asking(prompts[0].columns)
+        known = load_answers(own.examples, rows, None, scale).asking(shown)
         examples = pick_examples(known, prompts[0], own.shots or SHOTS)
         graded = left_to_judge(graded, examples)
     items = tuple(row.row.item for row in graded.rows)

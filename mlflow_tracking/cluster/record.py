@@ -6,7 +6,6 @@ Recorded by `python mlflow_tracking/run_distributed.py`, under run_experiment.py
 import hashlib
 import re
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +24,16 @@ from mlflow_tracking.command.flags import CallFlags, ClusterFlags, JudgeFlags, R
 from mlflow_tracking.command.frame import judging, record_in_peace, same_command
 from mlflow_tracking.command.recorded_run import RecordedRun, tracking_of
 from mlflow_tracking.judge.preflight import language_notes
+from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.publish import publish
-from mlflow_tracking.recording.results import RESULTS_AT, log_results, log_settings, remove_tables
+from mlflow_tracking.recording.results import (
+    RESULTS_AT,
+    log_results,
+    log_settings,
+    remove_tables,
+    stored_name,
+)
 from mlflow_tracking.recording.run import TrackingError, check_run, open_experiment, start_run
 from mlflow_tracking.recording.sample import RowSample
 from mlflow_tracking.recording.summary import summarise
@@ -133,7 +139,7 @@ def _judge(
                 finished,
                 _job(run.experiment, cluster, results),
                 cluster.workers,
-                Columns(named=cluster.columns),
+                Columns(named=cluster.columns, shows=run.experiment.judge.settings.prompt.columns),
             )
             reached: dict[str, tuple[int, int]] = {}
             for block in judged:
@@ -184,7 +190,7 @@ def _record(run: RecordedRun, cluster: ClusterFlags, results: VerdictFolder, row
     metrics, shown = run.cost(totals), sample.rows()
     remove_tables()
     log_results(pd.DataFrame([record for record, _ in shown]), metrics, None)
-    pairs = [(_as_row(record, judge.prompt.columns), verdict) for record, verdict in shown]
+    pairs = [(_as_row(record, judge.prompt), verdict) for record, verdict in shown]
     summary, traces = summarise(totals.overall, metrics, scale), run.experiment.run.traces
     publish(run.run_id, judge, pairs, summary, traces, warn, RESULTS_AT)
     print_summary(metrics, scale)
@@ -192,8 +198,10 @@ def _record(run: RecordedRun, cluster: ClusterFlags, results: VerdictFolder, row
     run.count_missing(int(metrics["llm_judge/rows_failed"]), rows)
 
 
-def _as_row(record: dict[str, object], shown: Sequence[str]) -> Row:
+def _as_row(record: dict[str, object], prompt: JudgePrompt) -> Row:
     """The row as the report and the traces show it."""
-    columns = {name: str(record.get(name) or "") for name in (QUESTION, ANSWER, FILE, *shown)}
+    shown = {name: stored_name(name, record, prompt.format) for name in prompt.columns}
+    names = {QUESTION: QUESTION, ANSWER: ANSWER, FILE: FILE} | shown
+    columns = {name: str(record.get(stored) or "") for name, stored in names.items()}
     judged = item_of({**columns, REFERENCE: str(record.get(REFERENCE) or "")})
-    return Row(int(str(record["row"])), 0, judged, columns).showing(shown)
+    return Row(int(str(record["row"])), 0, judged, columns).showing(prompt.columns)

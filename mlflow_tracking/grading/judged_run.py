@@ -22,6 +22,7 @@ from mlflow_tracking.cluster.verdict_files import FILE, OutputError, VerdictFold
 from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
 from mlflow_tracking.recording.results import RESULTS_AT, RESULTS_TABLE, stored_name
 from mlflow_tracking.recording.run import RUN_TAGS, TrackingError
+from mlflow_tracking.rows.conversation import rendered
 from mlflow_tracking.rows.item import ANSWER, QUESTION, REFERENCE, Item, item_of
 from mlflow_tracking.rows.scale import ONE_TO_FIVE, Scale, read_scale
 from mlflow_tracking.stats.estimate import Array
@@ -71,7 +72,7 @@ class JudgedRun:
             return self.items
         stored = {name: stored_name(name, table.columns, prompt.format) for name in prompt.columns}
         cells = {name: table[column] for name, column in stored.items() if column in table}
-        texts = pd.DataFrame(cells, index=table.index).fillna("").astype(str)
+        texts = pd.DataFrame(cells, index=table.index).fillna("").astype(str).map(rendered)
         rows = texts.itertuples(index=False, name=None)
         return [
             replace(item, more=tuple(zip(cells, row, strict=True)))

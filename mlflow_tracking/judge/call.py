@@ -128,7 +128,7 @@ class OpenScore:
 
 
 def open_scores(
-    reply: Reply, settings: JudgeSettings, answer: str, given: Mapping[str, float] = {}
+    reply: Reply, settings: JudgeSettings, material: str, given: Mapping[str, float] = {}
 ) -> list[OpenScore]:
     """The scores in a reply that more has to be asked about, where the server goes on with it."""
     scales = settings.prompt.format.scales
@@ -136,7 +136,7 @@ def open_scores(
     if not several or settings.dialect.as_json or not settings.dialect.goes_on:
         return []
     try:
-        parsed = _parse(reply, settings, answer, given)
+        parsed = _parse(reply, settings, material, given)
     except UnparsableReply:
         return []
     begun = _begun(settings, given)
@@ -163,7 +163,7 @@ def claim_body(settings: JudgeSettings, question: ClaimQuestion) -> dict[str, An
 
 
 def read_claim(reply: Reply, settings: JudgeSettings, question: ClaimQuestion) -> tuple[str, bool]:
-    """What the judge quotes, and whether it stands in the answer, as the judge was shown it."""
+    """What the judge quotes, and whether it stands in the material, as the judge was shown it."""
     assert settings.claim is not None, "the prompt declares a claim"
     said = reply.text
     with suppress(UnparsableReply):
@@ -223,19 +223,19 @@ def _request(
 
 
 def read_verdict(
-    reply: Reply, settings: JudgeSettings, answer: str, given: Mapping[str, float] = {}
+    reply: Reply, settings: JudgeSettings, material: str, given: Mapping[str, float] = {}
 ) -> Verdict:
-    """The verdict in the reply to `request_body`; `answer` is the judged text, against quotations.
+    """The verdict in the reply to `request_body`; `material` is the row's text, for quotations.
 
     A reply without a verdict gives one with a status and a reason, never an exception.
     """
     if reply.declined:
         return replace(_outcome(reply, Status.UNPARSABLE, reply.text), reason=reply.declined)
-    return _read(reply, settings, answer, given)
+    return _read(reply, settings, material, given)
 
 
 def read_explanation(
-    reply: Reply, scored: Verdict, settings: JudgeSettings, answer: str
+    reply: Reply, scored: Verdict, settings: JudgeSettings, material: str
 ) -> Verdict:
     """`scored` with the justification in the reply to `explain_body`; its scores stay."""
     assert scored.overall is not None, "only a score can be justified"
@@ -243,7 +243,7 @@ def read_explanation(
     goes_on = dialect.goes_on and not dialect.as_json
     prefix = form.begun(given_by(scored, settings), form.justification) if goes_on else ""
     spoken = replace(reply, text=prefix + reply.text, tokens=())
-    verdict = _read(spoken, replace(settings, score_only=False), answer)
+    verdict = _read(spoken, replace(settings, score_only=False), material)
     said = f"no justification: {verdict.reason}" if verdict.failed else verdict.reason
     return replace(
         verdict,
@@ -260,6 +260,18 @@ def given_by(verdict: Verdict, settings: JudgeSettings) -> dict[str, float]:
     """The scores of a verdict that a reply writes."""
     scales = settings.prompt.format.scales
     return {label: score.value for label, score in verdict.scores.items() if label in scales}
+
+
+def given_before(verdict: Verdict, settings: JudgeSettings) -> dict[str, float]:
+    """The scores, a token each, that a reply without a verdict goes on from."""
+    found: dict[str, float] = {}
+    lines = verdict.raw_reply.split("\n")[:-1] if settings.score_only else []
+    for (label, scale), line in zip(settings.prompt.format.scales.items(), lines, strict=False):
+        value = scale.value_of(line.removeprefix(f"{label}:").strip())
+        if value is None:
+            break
+        found[label] = value
+    return found
 
 
 def cost_of(reply: Reply) -> Verdict:
@@ -284,7 +296,7 @@ def _outcome(reply: Reply, status: Status, raw_reply: str) -> Verdict:
 
 
 def _parse(
-    reply: Reply, settings: JudgeSettings, answer: str, given: Mapping[str, float]
+    reply: Reply, settings: JudgeSettings, material: str, given: Mapping[str, float]
 ) -> ParsedReply:
     """The scores of a reply, and its text; raises UnparsableReply."""
     form = settings.prompt.format
@@ -293,7 +305,7 @@ def _parse(
             return parse_json_reply(reply.text, form)
         if form.decision:
             return parse_decision_reply(reply.text, form, reply.cut)
-        return parse_reply(reply.text, form, answer, reply.cut)
+        return parse_reply(reply.text, form, material, reply.cut)
     if label := _asked_alone(settings, given):
         found = {label: read_score(reply.text, form, label)}
     elif settings.dialect.as_json:
@@ -305,7 +317,7 @@ def _parse(
 
 
 def _read(
-    reply: Reply, settings: JudgeSettings, answer: str, given: Mapping[str, float] = {}
+    reply: Reply, settings: JudgeSettings, material: str, given: Mapping[str, float] = {}
 ) -> Verdict:
     form, cut = settings.prompt.format, reply.cut and not settings.score_only
     text = _begun(settings, given) + reply.text
@@ -314,7 +326,7 @@ def _read(
     if not reply.at_length:
         where = f"breaks off (finish_reason {reply.finish_reason or 'not told'})"
     try:
-        parsed = _parse(reply, settings, answer, given)
+        parsed = _parse(reply, settings, material, given)
     except UnparsableReply as error:
         if not cut:
             return replace(verdict, status=Status.UNPARSABLE, reason=str(error))

@@ -61,14 +61,15 @@ class Judge:
         # A judge may quote its rubric: «эталон», "Score".
         sources = (*item.texts.values(), self.settings.prompt.text)
         invented = invented_quotations(verdict.justification, sources)
-        shown = {name: item.texts[name] for name in self.settings.prompt.places}
+        shown = self.settings.prompt.shown(item)
         addressed = {name: said for name, text in shown.items() if (said := addressing(text))}
         return replace(verdict, invented_quote="; ".join(invented), addressed=addressed)
 
     async def _judge(self, item: Item) -> Verdict:
         """The verdict as the judge gave it."""
+        shown = self.settings.prompt.shown(item)
         for name in self.settings.prompt.needs:
-            if not item.texts[name].strip():
+            if not shown[name].strip():
                 return Verdict(Status.EMPTY_INPUT, f"the row has no {name}")
         try:
             fitted = await self._fit(item)
@@ -79,10 +80,10 @@ class Judge:
             return _failed_call(failure)
         if fitted is item:
             return verdict
-        shown = verdict.judged_answer or fitted.answer
+        judged = verdict.judged_answer or fitted.answer
         cut = f"the answer's {len(item.answer)} characters do not fit, its middle was cut"
         reason = "; ".join(text for text in (cut, verdict.reason) if text)
-        return replace(verdict, answer_truncated=True, judged_answer=shown, reason=reason)
+        return replace(verdict, answer_truncated=True, judged_answer=judged, reason=reason)
 
     async def _judge_fitted(self, item: Item) -> Verdict:
         """The verdict on what the answer claims, as far as the prompt has that asked first."""
@@ -114,7 +115,8 @@ class Judge:
                 beside = await self._score(whole)
             except CallFailed as failure:
                 beside = _failed_call(failure)
-            verdict = _sum_cost(weigh(verdict, beside, counts), verdict, beside)
+            weighed = self._with_overall(weigh(verdict, beside, counts))
+            verdict = _sum_cost(weighed, verdict, beside)
         judged = replace(whole, answer=verdict.judged_answer or whole.answer)
         return await self._justify(judged, verdict)
 
@@ -138,8 +140,9 @@ class Judge:
         """What one reply says; where a score could have gone on, the judge is asked how."""
         messages = self._messages(item)
         reply = await self.caller.chat(request_body(settings, messages, given))
-        verdict = read_verdict(reply, settings, item.answer, given)
-        for one in open_scores(reply, settings, item.answer, given):
+        material = "\n".join(settings.prompt.shown(item).values())
+        verdict = read_verdict(reply, settings, material, given)
+        for one in open_scores(reply, settings, material, given):
             bodies = one.bodies(settings, messages)
             try:
                 replies = {at: await self.caller.chat(body) for at, body in bodies.items()}
@@ -172,7 +175,8 @@ class Judge:
             reasons = (verdict.reason, f"no justification: {failure}")
             reason = "; ".join(text for text in reasons if text)
             return replace(_sum_cost(verdict, verdict, _failed_call(failure)), reason=reason)
-        explained = read_explanation(more, verdict, self.settings, item.answer)
+        material = "\n".join(self.settings.prompt.shown(item).values())
+        explained = read_explanation(more, verdict, self.settings, material)
         return _sum_cost(explained, verdict, explained)
 
     def _messages(self, item: Item) -> Messages:

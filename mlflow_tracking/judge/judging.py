@@ -135,7 +135,7 @@ def by_shared(items: Sequence[Item], places: Sequence[str]) -> list[int]:
     first: dict[tuple[str, ...], int] = {}  # where each beginning stands first
     order = []
     for place, item in enumerate(items):
-        texts = tuple(item.texts[name] for name in places)
+        texts = tuple(item.texts.get(name, "") for name in places)
         beginnings = (texts[:end] for end in range(1, len(texts) + 1))
         order.append(tuple(first.setdefault(one, place) for one in beginnings))
     return sorted(range(len(items)), key=order.__getitem__)
@@ -145,7 +145,7 @@ def order_notes(items: Sequence[Item], places: Sequence[str]) -> list[str]:
     """A line for a long text that rows share and the prompt shows behind one that they do not."""
     notes, own = [], ""
     for name in places if len(items) >= _MANY else ():
-        texts = [item.texts[name] for item in items]
+        texts = [item.texts.get(name, "") for item in items]
         different = len(set(texts))
         if 2 * different > len(texts):
             own = own or name

@@ -13,6 +13,7 @@ another of the row's texts stands in the same paragraph.
 
 import functools
 import hashlib
+import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _PLACES = ("question", "answer", "reference", "answer_a", "answer_b")
 _REQUIRED = ("question", "answer", "answer_a", "answer_b")  # a row without one is not asked about
 _NAMED = {QUESTION: "question", ANSWER: "answer", REFERENCE: "reference"}
 _LONE_WORD = re.compile(r"\{([^\W\d]\w*)\}")
+_OF_MLFLOW = ("metrics", "self")  # parameters of the function that it makes of a metric
 _NEAR = 0.75  # from which a name is taken for a misspelt one: contxt has 0.92
 
 Counts = Literal["claim", "answer", "mean", "smaller"]
@@ -132,8 +134,12 @@ class JudgePrompt:
     @property
     def needs(self) -> tuple[str, ...]:
         """The places for which a row must have a text, or there is nothing to judge."""
-        optional = ("reference", *self.columns) if "answer" in self.text else ("reference",)
+        optional = ("reference", *self.columns) if "answer" in self.places else ("reference",)
         return tuple(name for name in self.places if name not in optional)
+
+    def shown(self, item: Item) -> dict[str, str]:
+        """The texts of a row that the judge is shown, by their places; '' for what it lacks."""
+        return {name: item.texts.get(name, "") for name in self.places}
 
     @property
     def uses_reference(self) -> bool:
@@ -142,7 +148,7 @@ class JudgePrompt:
 
     def render(self, item: Item, safety: TextSafety) -> list[dict[str, str]]:
         """The chat messages for one row: filled in one pass, the row's text made harmless."""
-        safe = {name: safety.neutralise(text) for name, text in item.texts.items()}
+        safe = {name: safety.neutralise(text) for name, text in self.shown(item).items()}
         parts = [("system", self.system), ("user", self.user)]
         return [
             {"role": role, "content": _fill(template, safe)} for role, template in parts if template
@@ -157,9 +163,9 @@ def load_prompt(path: Path, columns: Sequence[str] | None = None) -> JudgePrompt
     return _load(path, ("question", "answer"), read_form, columns)
 
 
-def load_pairwise_prompt(path: Path) -> JudgePrompt:
+def load_pairwise_prompt(path: Path, columns: Sequence[str] | None = None) -> JudgePrompt:
     """Read a prompt file that compares two answers; raises PromptError with what is missing."""
-    return _load(path, ("question", "answer_a", "answer_b"), read_choice, ())
+    return _load(path, ("question", "answer_a", "answer_b"), read_choice, columns)
 
 
 def _load(
@@ -181,6 +187,9 @@ def _load(
     for name in needs:
         if f"{{{name}}}" not in text and not shown:
             raise PromptError(f"{path}: has no placeholder {{{name}}}; the row's {name} goes there")
+    for name in _PLACES[3:]:
+        if name not in needs and f"{{{name}}}" in text:
+            raise PromptError(f"{path}: {{{name}}} is for a prompt that compares two answers")
     claim, said = _read_claim(path, text)
     head, fence, tail = _split(said, shown)
     system, user = (head, tail) if fence else ("", said.strip())
@@ -205,12 +214,17 @@ def _columns_in(
         if word in _NAMED:
             raise PromptError(f"{where}: that column is called {{{_NAMED[word]}}} in a prompt")
         if word in columns:
+            if keyword.iskeyword(word) or word in _OF_MLFLOW:
+                raise PromptError(
+                    f"{where}: MLflow takes no such name for a column; write {{the_{word}}} and "
+                    f"give --columns the_{word}={word}"
+                )
             continue
         known = [*_PLACES[:3], *(name for name in columns if name not in _NAMED)]
         if near := nearest(word, known, _NEAR):
             raise PromptError(f"{where} is no column of the rows; is it {{{near}}}?")
         notes.append(f"{where} is no column of the rows; the judge is shown it as it stands")
-    for name in columns:
+    for name in filter(None, columns):
         if f"{{{name}}}" in text and not _LONE_WORD.fullmatch(f"{{{name}}}"):
             raise PromptError(
                 f"{path}: {{{name}}}: a place is named by one word; write {{passage}} and give "

@@ -19,6 +19,7 @@ A prompt that compares two answers declares `Better: [1 or 2]`: a decision for t
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,9 +49,16 @@ _DECLARATION = re.compile(
     r"(?:\((?:weight|вес)[ \t]*[:=]?[ \t]*([^)\n]+)\)[*_ \t]*)?$",
     re.M | re.I,
 )
+# A score's line with something behind its brackets that is no weight
+_NEARLY = re.compile(
+    r"^[ \t]*[^\n:：\[\]{}]{1,60}?[ \t]*[:：][*_ \t]*\[([^\]\n]+)\][*_ \t]*"
+    r"(?!\((?:weight|вес)\b)([^\s*_].*)$",
+    re.M | re.I,
+)
 # '[1-2 sentences]' is how long a text may be, not a scale
 _LENGTH = re.compile(
-    r"\d\s*(?:\w+\s+)?(?:sentence|word|line|предложени|слов|строк|фраз|satz|sätze)", re.I
+    r"\d\s*(?:\w+\s+)?(?:sentence|word|line|character|token|предложени|слов|строк|фраз|знак|символ|satz|sätze)",
+    re.I,
 )
 # '[one short sentence on ...]': the justification ends with its first full stop.
 _ONE_SENTENCE = re.compile(
@@ -196,6 +204,7 @@ def read_form(path: Path, text: str) -> ReplyForm:
         places[label] = match.start()
         if scale:
             scales[label] = scale
+    _check_weights(path, text, bool(weights))
     texts = [label for label in labels if label not in scales]
     decision = _DECISION_LINE.search(text)
     if not scales and not decision:
@@ -217,6 +226,19 @@ def read_form(path: Path, text: str) -> ReplyForm:
             )
     short = labels[texts[0]] and next(reversed(labels)) == texts[0]
     return ReplyForm(tuple(labels), scales, texts[0], short, weights)
+
+
+def _check_weights(path: Path, text: str, weighted: bool) -> None:
+    """Raises PromptError for what is nearly a line of a checklist: `Clear: [yes/no], weight 3`."""
+    for match in _NEARLY.finditer(text):
+        meant = weighted or re.search(r"w[ei]{2}gh|вес", match[2], re.I)
+        with suppress(ScaleError):
+            if meant and not _LENGTH.search(match[1]) and read_scale(match[1]):
+                line = text.count("\n", 0, match.start()) + 1
+                raise PromptError(
+                    f"{path}:{line}: '{match[0].strip()}': nothing stands behind the brackets of a "
+                    "score but its weight, (weight 2)"
+                )
 
 
 def _weight(written: str, scale: Scale | None) -> float:

@@ -247,7 +247,7 @@ def parse_decision_reply(reply: str, form: ReplyForm, cut: bool = False) -> Pars
 
 def read_score(reply: str, form: ReplyForm, label: str) -> tuple[int, int]:
     """The score of `label` and its place in a reply of nothing else; raises UnparsableReply."""
-    scale, written = form.scales[label], reply.strip()
+    scale, written = form.scales[label], reply.strip(" \t\r\n.,;*_`")
     value = scale.value_of(written)
     if value is None:
         raise UnparsableReply(f"{_not_wanted(form, label)}: {reply[:40]!r}")
@@ -312,7 +312,8 @@ def read_object(reply: str, form: ReplyForm, labels: Sequence[str]) -> dict[str,
             raise UnparsableReply(f"'{label}' is {content[label]!r}, {_not_wanted(form, label)}")
         # The label may be written with escapes.
         written = re.search(rf':\s*"?(?={re.escape(str(content[label]))})', answer[start:])
-        assert written is not None, "what was read from it stands there"
+        if written is None:
+            raise UnparsableReply(f"'{label}' is out of order: {_brief(answer)}")
         start += written.end()
         found[label] = value, len(reply) - len(answer) + start
     if form.justification in labels and not isinstance(content[form.justification], str):

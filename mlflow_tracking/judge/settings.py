@@ -77,8 +77,9 @@ class JudgeSettings:
 
     def key(self, item: Item) -> str:
         """What a verdict on `item` is kept under: the row and everything that could change it."""
-        texts = item.texts
-        shown = {name: texts[name] for name in self.prompt.places}
+        shown = self.prompt.shown(item)
+        if self.claim:  # which is asked for with both, whatever the prompt shows
+            shown |= {"question": item.question, "answer": item.answer}
         return hashlib.sha256(json.dumps([shown, self.fingerprint]).encode()).hexdigest()[:32]
 
     @cached_property
@@ -122,5 +123,6 @@ def _code_digest() -> str:
     """Of the code that decides what the judge is shown and how its reply is read."""
     names = ("call", "dialect", "judge", "prompt", "reply_form", "reply_parser", "verdict")
     here = Path(__file__).parent
-    files = [here / f"{name}.py" for name in names] + sorted((here.parent / "defence").glob("*.py"))
+    files = [here / f"{name}.py" for name in names] + [here.parent / "rows/scale.py"]
+    files += sorted((here.parent / "defence").glob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -261,7 +261,9 @@ class Distribution:
     def split(self, beginning: str, then: "Distribution") -> "Distribution":
         """With what the judge says that goes on behind a beginning."""
         total = sum(then.mass.values())
-        share = self.open[beginning] / total if total else 0.0
+        if not total:  # it goes on as no score does, so nothing is known
+            return self
+        share = self.open[beginning] / total
         mass = {value: known + share * then.mass[value] for value, known in self.mass.items()}
         return replace(self, mass=mass, open={k: v for k, v in self.open.items() if k != beginning})
 

@@ -35,6 +35,7 @@ from mlflow_tracking.custom_metrics import metric_name
 from mlflow_tracking.judge.call import (
     claim_body,
     explain_body,
+    given_before,
     given_by,
     request_body,
     score_calls,
@@ -218,7 +219,10 @@ class _RowTrace:
         elif judge.score_only and given:
             asked = [("", judged.answer, given)]
         else:
-            yield "judge", request_body(judge, judge.messages(judged)), verdict.raw_reply
+            before, messages = given_before(verdict, judge), judge.messages(judged)
+            for label, request, said in score_calls(judge, messages, before):
+                yield f"judge {label}".strip(), request, said
+            yield "judge", request_body(judge, messages, before), verdict.raw_reply
             return
         for name, answer, scores in asked:
             messages = judge.messages(replace(whole, answer=answer))

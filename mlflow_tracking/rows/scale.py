@@ -14,7 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-_RANGE = re.compile(r"(?<!\d)(\d+)\s*(?:-|–|—|\.\.|до|to|bis|a|à)\s*(\d+)(?!\d)", re.I)
+from mlflow_tracking.rows.labels import read_label
+
+_TO = r"\s*(?:-|–|—|\.\.|\bдо\b|\bto\b|\bbis\b|\ba\b|\bà\b)\s*"
+_RANGE = re.compile(rf"(?<![\d.,–—-])(\d+){_TO}(\d+)(?!\d|[.,]\d|\s*[-–—]\s*\d)", re.I)
+_NUMBERS = re.compile(rf"\d{_TO}\d", re.I)
 _LEVEL = r"[^\W\d_](?:[^\n/|\[\]{};.,:]{0,28}[^\W_])?"
 _LEVELS = re.compile(rf"[ \t]*({_LEVEL}(?:[ \t]*[/|][ \t]*{_LEVEL})+)[ \t]*")
 _MOST = 10  # the highest number: what the digits of a token or two can say
@@ -175,6 +179,8 @@ def read_scale(declared: str) -> Scale | None:
     if levels := _LEVELS.fullmatch(declared):
         return level_scale(re.split(r"[ \t]*[/|][ \t]*", levels[1]))
     ranges = [(int(low), int(high)) for low, high in _RANGE.findall(declared)]
+    if not ranges and _NUMBERS.search(declared):
+        raise ScaleError("is no scale; take whole numbers within 0-10, such as [1-5]")
     if not ranges:
         return None
     low, high = ranges[0]
@@ -191,6 +197,8 @@ def level_scale(words: Sequence[str]) -> Scale:
             raise ScaleError(f"'{word}' stands there twice")
     if len(words) == 2:
         return choice(*words)
+    if read_label(words[0]) and read_label(words[-1]) is False:
+        raise ScaleError(f"the levels stand best first; write {'/'.join(reversed(words))}")
     if len(words) > _MOST:
         raise ScaleError(f"has {len(words)} levels; take {_MOST} at most")
     return Scale(tuple(words), tuple(range(1, len(words) + 1)))

@@ -9,7 +9,7 @@ import io
 import itertools
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlflow_tracking.rows.conversation import rendered
 from mlflow_tracking.rows.item import (
@@ -158,11 +158,10 @@ class Columns:
         row, asked = row_of(number, line, cells), self.header_of(QUESTION)
         if ANSWER not in cells:
             if ANSWER not in row.columns and ANSWER in self.needs:
-                chat = rendered(cells[QUESTION]) != cells[QUESTION]
-                open_end = f"; the conversation in {asked} ends without an answer"
-                headers = [self.header_of(name) for name in cells]
-                told = self.no_column([ANSWER], headers) + open_end * chat
-                raise DataError(f"{where}: {told}")
+                if rendered(cells[QUESTION]) == cells[QUESTION]:
+                    headers = [self.header_of(name) for name in cells]
+                    raise DataError(f"{where}: {self.no_column([ANSWER], headers)}")
+                row = replace(row, columns={**row.columns, ANSWER: ""})  # nobody answered there
             if ANSWER in row.columns:
                 passed.told[f"no column {ANSWER}: the last answer in {asked} is judged"] = None
         return row.showing(self.shows, self.named)

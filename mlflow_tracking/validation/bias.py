@@ -151,9 +151,12 @@ def load_parallel(limit: int, path: Path = _PARALLEL) -> list[Parallel]:
 
 
 def bias_passes(judge: JudgeSettings, items: Sequence[Item], limit: int) -> list[JudgePass]:
-    """One pass a probe, and one over parallel answers: Russian ones first, then English."""
+    """One pass a probe, and one over parallel answers: Russian ones first, then English.
+
+    Those have no further columns, so of a prompt that shows such the language is not probed.
+    """
     passes = [JudgePass(p.key, judge, tuple(_changed(p, items).values())) for p in PROBES]
-    pairs = load_parallel(limit)
+    pairs = [] if judge.prompt.columns else load_parallel(limit)
     both = (*(pair.russian for pair in pairs), *(pair.english for pair in pairs))
     return [*passes, JudgePass(LANGUAGES, judge, both)]
 

@@ -159,8 +159,11 @@ def direct_passes(judge: JudgeSettings, graded: GradedPairs) -> list[JudgePass]:
     (Wang et al., 2023, arXiv:2305.17926), which is why both orders are asked.
     """
     items = [
-        PairItem(one.row.item.question, one.answer_a, one.row.item.reference, second=one.answer_b)
+        PairItem(
+            asked.question, one.answer_a, asked.reference, second=one.answer_b, more=asked.more
+        )
         for one in graded.pairs
+        for asked in [one.row.item]
     ]
     return pairwise_passes(judge, items)
 

@@ -95,18 +95,21 @@ def make_validation_plan(
             f"{rows.data}: was drawn by strata or clusters; a promise needs rows that all had the "
             "same chance"
         )
-    direct = load_pairwise_prompt(probes.pairwise_prompt) if probes.pairwise else None
     columns = graded.data.columns
+    direct = load_pairwise_prompt(probes.pairwise_prompt, columns) if probes.pairwise else None
     wanted = wanted_judge(judge_flags, columns)
     second = _second_prompt(promise, judge_flags, columns)
-    graded = graded.asking((*wanted.prompt.columns, *(second.columns if second else ())))
+    others = [prompt for prompt in (direct, second) if prompt]
+    shown = dict.fromkeys(name for one in (wanted.prompt, *others) for name in one.columns)
+    graded = graded.asking(tuple(shown))
     items = _items(graded)
     checked = check_judge(
         graded.data, items, rows.limit, wanted, calls, run, settings, probes=not probes.quick
     )
     judge = checked.judge.settings
     probed = () if probes.quick else _probed(graded, items, probes.probe_rows, judge.seed)
-    injection = not (probes.quick or probes.no_injection)
+    # The corpus has no such columns; probe_injection.py --column puts its attacks into one.
+    injection = not (probes.quick or probes.no_injection or judge.prompt.columns)
     passes = [JudgePass(ROWS, judge, items)]
     if isinstance(graded, GradedPairs) and direct:
         passes += direct_passes(replace(judge, prompt=direct), graded)

@@ -18,7 +18,13 @@ from llm_client.reply import Reply, TokenLogprobs
 from llm_client.settings import ROOT
 from mlflow_tracking.defence.addressed import addressing
 from mlflow_tracking.defence.attacks import CORPUS, load_attacks
-from mlflow_tracking.judge.call import open_scores, read_verdict, request_body
+from mlflow_tracking.judge.call import (
+    given_before,
+    open_scores,
+    read_verdict,
+    request_body,
+    score_calls,
+)
 from mlflow_tracking.judge.dialect import Dialect
 from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
 from mlflow_tracking.judge.reply_form import OVERALL, ReplyForm
@@ -185,6 +191,19 @@ def test_a_checklists_score_is_the_weighted_mean_of_its_lines(data: st.DataObjec
     assert form.overall == OVERALL
     shared = {name for name in names if name not in ("yes/no", "да/нет")}
     assert str(form.scale) == (shared.pop() if len(shared) == 1 else "1-5")
+
+
+def test_of_a_line_that_is_no_score_those_before_it_are_known() -> None:
+    scores = {"Faithful": ("yes/no", 2.0), "Depth": ("0-10", None), "Clear": ("1-5", None)}
+    asked = JudgeSettings("judge", loaded(Declared(scores, 3, [])), dialect=HELD, score_only=True)
+    before = {"Faithful": 1.0, "Depth": 10.0}
+    verdict = read_verdict(Reply("maybe", "length", (), 1, 1, 0), asked, "", before)
+    assert verdict.failed
+    assert verdict.raw_reply == "Faithful: no\nDepth: 10\nClear: maybe"
+    assert given_before(verdict, asked) == before
+    calls = list(score_calls(asked, [], before))
+    assert [label for label, _, _ in calls] == ["Faithful", "Depth"]
+    assert calls[1][2] == "Faithful: no\nDepth: 10"
 
 
 def token(text: str, **others: float) -> TokenLogprobs:
