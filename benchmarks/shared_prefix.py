@@ -5,8 +5,8 @@
 
 Passages: the same rows by a prompt that shows the passage first, asked as judging asks them (those
 of one passage together); the same prompt, asked in the file's order, in which passages alternate;
-and by a prompt that shows the passage last. Checklist: the same rows by a prompt with one line and
-by one with ten, --score-only. All are one token a score.
+and by a prompt that shows the passage last. Checklist: rows with a passage each, by a prompt with
+one line and by one with ten. All are one token a score.
 
 Tokens computed are the server's own count: prompt tokens less those from its cache. Every pass has
 six random letters before everything that its rows share, so that no pass finds another's in the
@@ -65,6 +65,7 @@ class OwnFlags:
 
     questions: int = flag("on each passage", 40, type=positive, metavar="N")
     passages: int = flag("of --characters each", 4, type=positive, metavar="N")
+    rows: int = flag("that a checklist is asked about, a passage each", 20, type=positive)
     characters: int = flag("of a passage", 3000, type=positive, metavar="N")
     rounds: int = flag("that every contestant judges the rows in", 3, type=positive, metavar="N")
 
@@ -129,9 +130,9 @@ def measure() -> int:
         checked = check_judge(data, rows, None, wanted, calls, run, settings)
         judge = checked.judge.settings
         say(f"{judge.model}, {len(rows)} rows, {own.rounds} rounds; per row, median of the rounds")
-        # Of a checklist the rows are those of one passage, each question once.
-        few = [item for item in rows if item.more == rows[0].more]
-        for contestants, items in ((PASSAGES, rows), (CHECKLISTS, few)):
+        # A checklist's lines share a row, its rows nothing: a passage each.
+        alone = asked_rows(replace(own, questions=1, passages=own.rows))
+        for contestants, items in ((PASSAGES, rows), (CHECKLISTS, alone)):
             found = take_turns(contestants, items, judge, calls, settings.api_key, own.rounds)
             if not found:
                 warn("shared_prefix: a row has no score; is the server up?")
@@ -144,7 +145,7 @@ def asked_rows(own: OwnFlags) -> list[Item]:
     """Questions on passages of this project's documents; the passages alternate."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(_PASSAGES.glob("*.md")))
     if len(text) < own.passages * own.characters:
-        raise DataError(f"{_PASSAGES}: has {len(text)} characters; ask for fewer --passages")
+        raise DataError(f"{_PASSAGES}: has {len(text)} characters; ask for fewer passages")
     size = own.characters
     passages = [text[at * size : (at + 1) * size] for at in range(own.passages)]
     return [
