@@ -197,6 +197,22 @@ def test_a_prompt_with_examples_is_compared_to_itself_on_rows_that_it_does_not_s
     assert not [call for call in stub.calls if call.row.startswith("item-")]
 
 
+def test_no_example_is_measured_where_one_prompt_shows_more_columns_than_another(
+    stub: JudgeStub, tmp_path: Path
+) -> None:
+    rows = numbered_rows(ROWS)
+    for n, row in enumerate(rows):
+        row |= {"human_score": str(true_score(f"item-{n}")), "context": f"Passage {n}."}
+    data, table = write_csv(tmp_path / "graded.csv", rows), tmp_path / "table.json"
+    plain, richer = whole_answer_prompt(), tmp_path / "with_context.txt"
+    text = plain.read_text(encoding="utf-8")
+    richer.write_text(f"{text}\n\nContext:\n{{context}}\n", encoding="utf-8")
+    flags = ["--data", str(data), "--examples", str(data), "--shots", "4", "--score-only"]
+    flags += ["--json", str(table), "--write-prompt", str(tmp_path / "new.txt")]
+    assert compare(tmp_path, stub.base_url, str(plain), str(richer), *flags) == 0
+    assert [one["scored"] for one in json.loads(table.read_text())] == [ROWS - 4] * 3
+
+
 def test_examples_of_another_file_cost_no_row_and_a_limit_is_not_for_them(
     stub: JudgeStub, tmp_path: Path, graded: Path
 ) -> None:
