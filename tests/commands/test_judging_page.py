@@ -1,4 +1,4 @@
-"""Is every example of docs/judging.md judged as the page says, by the real judge?
+"""Is every example of docs/judging.md, and the README's, judged as it says, by the real judge?
 
     python -m pytest tests/commands/test_judging_page.py
 
@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from llm_client.settings import ROOT
+from mlflow_tracking.rows.row_files import load_rows
+from mlflow_tracking.rows.table import read_names
 from tests.support.experiment_process import Recorded, Workspace, finish
 from tests.support.vllm_process import JudgeServer
 
@@ -21,13 +23,17 @@ pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]
 
 PAGE = (ROOT / "docs/judging.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```", PAGE, re.M | re.S))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILES["my_prompt.txt"] = re.findall(r"^```text\n(.*?)^```", README, re.M | re.S)[0]
 COMMANDS = [
     line
-    for block in re.findall(r"^```bash\n(.*?)^```", PAGE, re.M | re.S)
+    for page in (PAGE, README)
+    for block in re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S)
     for line in block.splitlines()
 ]
 RUNS = {  # by the prompt's file: rows, scale, columns that the judge is shown, further scores
     "grounded.txt": (3, "yes/no", ["passage"], []),
+    "my_prompt.txt": (3, "yes/no", ["passage"], []),
     "rubric.txt": (3, "0-10", ["rubric"], []),
     "service.txt": (2, "poor/fair/good", [], []),
     "checklist.txt": (
@@ -51,8 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command_of(words: str) -> list[str]:
     """The words of the page's only command with those in it."""
-    [found] = [line for line in COMMANDS if words in line]
-    return shlex.split(found)
+    [found] = [line for line in COMMANDS if re.search(rf"{re.escape(words)}(?!\S)", line)]
+    return shlex.split(found, comments=True)
 
 
 def judged(prompt: str, folder: Path, server: JudgeServer) -> Recorded:
@@ -95,9 +101,6 @@ def test_an_example_is_judged_on_its_own_scale(
 
 
 def test_of_a_chat_the_last_reply_is_judged_and_the_rest_is_shown(folder: Path) -> None:
-    from mlflow_tracking.rows.row_files import load_rows
-    from mlflow_tracking.rows.table import read_names
-
     data = load_rows(folder / "chats.jsonl", named=read_names("question=messages"))
     assert [item.answer for item in data.items] == [
         "Thank you. LX 12 arrives tomorrow.",
