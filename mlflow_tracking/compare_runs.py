@@ -55,6 +55,7 @@ def compare() -> int:
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
     import mlflow
 
+    from mlflow_tracking.grading.difference import pair_rows
     from mlflow_tracking.grading.judged_run import read_run
     from mlflow_tracking.recording.run import Tracking, TrackingError, mlflow_errors
 
@@ -87,24 +88,6 @@ def read_flags() -> ComparisonFlags:
     return ComparisonFlags(**vars(parser.parse_args()))
 
 
-def pair_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Each row of `first` beside the same row of `second`, and the columns that make it the same.
-
-    By question and answer as far as these are in both, the others by question alone. Repeated rows
-    are paired in their order. The pairs have the columns row_a, row_b, inputs, score_a and score_b.
-    """
-    import pandas as pd
-
-    same = _merge(first, second, [QUESTION, ANSWER])
-    others = _merge(
-        first[~first["row"].isin(same["row_a"])],
-        second[~second["row"].isin(same["row_b"])],
-        [QUESTION],
-    )
-    pairs = pd.concat([same, others], ignore_index=True).sort_values("row_a", ignore_index=True)
-    return pairs, [QUESTION] if len(others) else [QUESTION, ANSWER]
-
-
 def check_scales(first: JudgedRun, second: JudgedRun) -> None:
     """Raises TrackingError for runs whose scores do not run from the same worst to the same best.
 
@@ -118,11 +101,6 @@ def check_scales(first: JudgedRun, second: JudgedRun) -> None:
             f"runs {first.run_id} and {second.run_id}: A scores on {a}, B on {b}; a difference of "
             "means says nothing; judge the rows again with prompts of one scale"
         )
-
-
-def _merge(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    sides = [side.assign(nth=side.groupby(keys).cumcount()) for side in (first, second)]
-    return sides[0].merge(sides[1], on=[*keys, "nth"], suffixes=("_a", "_b"))
 
 
 def _report(first: JudgedRun, second: JudgedRun, pairs: pd.DataFrame, keys: list[str]) -> None:

@@ -5,9 +5,11 @@
     python mlflow_tracking/run_experiment.py --data my.csv --graded graded.csv
     python mlflow_tracking/run_experiment.py --check
     python mlflow_tracking/run_experiment.py --data my.csv --decide decision_rule.json
+    python mlflow_tracking/run_experiment.py --data my.csv --min-score 3.5 --junit gates.xml
 
 Exit codes: 0 every row has a verdict; 1 some have none (what is judged is recorded, the last line
-says how to go on); 2 bad input or settings, told in one line before any row is judged.
+says how to go on); 2 bad input or settings, told in one line before any row is judged; 3 every row
+has a verdict, and a gate is missed.
 """
 
 import sys
@@ -23,10 +25,12 @@ from mlflow_tracking.command.flags import (
     CallFlags,
     DecideFlags,
     FlagParser,
+    GateFlags,
     JudgeFlags,
     RowFlags,
     RunFlags,
     check_deciding,
+    check_gates,
     check_scoring,
     flag,
     take,
@@ -55,15 +59,17 @@ def main() -> int:
 def judge_and_record() -> int:
     """Load the rows, have the judge score them, let mlflow.evaluate make its metrics of that."""
     settings = load_settings()
-    rows, judge, calls, kept, decide, own = read_flags(settings)
+    rows, judge, calls, kept, decide, bars, own = read_flags(settings)
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
     import mlflow
 
     from mlflow_tracking.command.experiment import read_experiment
     from mlflow_tracking.command.recorded_run import recorded_run
     from mlflow_tracking.custom_metrics import make_judge_metrics
+    from mlflow_tracking.grading.gates import plan_gates
     from mlflow_tracking.grading.human_mean import finest, read_drawn_grades
     from mlflow_tracking.grading.told import tell_people_of_recorded
+    from mlflow_tracking.recording.people import human_lines
     from mlflow_tracking.validation.decision_rule import plan_deciding
 
     experiment = read_experiment(rows, judge, calls, kept, settings)
@@ -72,7 +78,8 @@ def judge_and_record() -> int:
     graded = read_drawn_grades(own.graded, items, scale, rows.encoding) if own.graded else None
     deciding = plan_deciding(decide, experiment)
     experiment = deciding.recorded(experiment)
-    notes = (*experiment.data.notes, *(graded.notes if graded else ()))
+    gates = plan_gates(bars, experiment)
+    notes = (*experiment.data.notes, *(graded.notes if graded else ()), *gates.notes)
     for line in dict.fromkeys((*notes, *experiment.judge.warnings, *deciding.warnings)):
         warn(f"note: {line}")
     if own.check:
@@ -92,16 +99,19 @@ def judge_and_record() -> int:
             metrics = make_judge_metrics(decided.judge)  # of the verdicts that there are
             mlflow.evaluate(data=run.dataset, extra_metrics=metrics, evaluators="default")
         run.record(decided.verdicts, decided.decisions)
+        human = None
         if run.complete:
             judged = finest(decided.verdicts)
-            for line in tell_people_of_recorded(run.run_id, items, scale, judged, graded, warn):
+            human = tell_people_of_recorded(run.run_id, items, scale, judged, graded, warn)
+            for line in human_lines(human) if human else ():
                 say(line)
-    return run.exit_code
+        gates.decide(run, decided.verdicts, human)
+    return gates.close(run, say, warn)
 
 
 def read_flags(
     settings: Settings,
-) -> tuple[RowFlags, JudgeFlags, CallFlags, RunFlags, DecideFlags, OwnFlags]:
+) -> tuple[RowFlags, JudgeFlags, CallFlags, RunFlags, DecideFlags, GateFlags, OwnFlags]:
     """The command line; every default is shown by --help."""
     parser = FlagParser("run_experiment", __doc__)
     parser.add_group(RowFlags, data=SHIPPED_DATA)
@@ -109,17 +119,19 @@ def read_flags(
     parser.add_group(CallFlags, base_url=settings.base_url)
     parser.add_group(RunFlags, experiment_name=settings.experiment_name)
     parser.add_group(DecideFlags)
+    parser.add_group(GateFlags)
     parser.add_group(OwnFlags)
     given = parser.parse_args()
     check_scoring(parser, given)
     check_deciding(parser, given)
+    check_gates(parser, given)
     if given.stock and given.resume:
         parser.error("--stock keeps no journal, so there is nothing to --resume")
     if given.stock and given.score_only:
         parser.error("--stock has MLflow's own scorer do it, which knows no --score-only")
     rows, judge, calls = take(RowFlags, given), take(JudgeFlags, given), take(CallFlags, given)
-    kept, decide = take(RunFlags, given), take(DecideFlags, given)
-    return rows, judge, calls, kept, decide, take(OwnFlags, given)
+    kept, decide, bars = take(RunFlags, given), take(DecideFlags, given), take(GateFlags, given)
+    return rows, judge, calls, kept, decide, bars, take(OwnFlags, given)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ _temperature = number(0, 2, "a temperature from 0 to 2")
 _seconds = number(1e-9, 1e12, "a number of seconds")
 _share = number(0, 1, "a share from 0 to 1")
 _risk = number(0.001, 0.5, "a share from 0.001 to 0.5")
+_score = number(0, 10, "a score")
+_points = number(0, 10, "a number of points")
 _COLUMNS = "the file's headers for question, answer, reference or any other column"
 
 
@@ -219,6 +221,44 @@ class DecideFlags:
 
 
 @dataclass(frozen=True)
+class GateFlags:
+    """Which bars a run has to clear, and the files that tell a CI system."""
+
+    min_score: float | None = flag(
+        "exit code 3 unless the lower bound of the mean's 95 % interval is at least this",
+        None,
+        type=_score,
+        metavar="SCORE",
+    )
+    not_worse_than: str = flag(
+        "exit code 3 unless the lower bound of the 95 % interval of this run's scores less that "
+        "run's, row by row, is at least minus --margin",
+        "",
+        metavar="RUN_ID",
+    )
+    margin: float | None = flag(
+        "with --not-worse-than: points that it may be worse by (default: 0.1)",
+        None,
+        type=_points,
+        metavar="POINTS",
+    )
+    summary: Path | None = flag(
+        "write the run's description and what the gates say as Markdown",
+        None,
+        type=Path,
+        metavar="FILE.md",
+    )
+    junit: Path | None = flag(
+        "write what the gates say as JUnit's XML", None, type=Path, metavar="FILE.xml"
+    )
+
+    @property
+    def points(self) -> float:
+        """By how much the run may be worse."""
+        return 0.1 if self.margin is None else self.margin
+
+
+@dataclass(frozen=True)
 class ClusterFlags:
     """Which files a cluster judges, with how many workers, and where the verdicts go."""
 
@@ -272,3 +312,11 @@ def check_deciding(parser: FlagParser, given: argparse.Namespace) -> None:
         parser.error("--second-opinion is for --decide, which says which rows need one")
     if given.decide and given.stock:
         parser.error("--stock has MLflow's own scorer do it, of which --decide knows no rule")
+
+
+def check_gates(parser: FlagParser, given: argparse.Namespace) -> None:
+    """Ends the process with code 2 for a margin of nothing, and for a run held against itself."""
+    if given.margin is not None and not given.not_worse_than:
+        parser.error("--margin is for --not-worse-than, which says what to compare with")
+    if given.not_worse_than and given.not_worse_than == given.resume:
+        parser.error("--not-worse-than is the run that --resume goes on with; name another one")

@@ -51,7 +51,7 @@ from mlflow_tracking.recording.run import (
     open_experiment,
     start_run,
 )
-from mlflow_tracking.recording.summary import summarise
+from mlflow_tracking.recording.summary import Summary, summarise
 from mlflow_tracking.recording.totals import Totals
 from mlflow_tracking.rows.item import Item
 
@@ -80,6 +80,7 @@ class RecordedRun:
         self.exit_code = 0
         self.judged, self.judged_s = 0, 0.0  # rows by this process, and seconds
         self.table = VerdictTable(experiment.data)
+        self.summary: Summary | None = None  # of what was recorded
         self.in_flight: tuple[int, int] | None = None  # rows at once: at the end, and at most
         self._go_on = go_on
 
@@ -168,9 +169,10 @@ class RecordedRun:
         metrics = self.cost(totals) | decisions.metrics()
         table = results_table(data, verdicts, decisions.columns())
         log_results(table, metrics, kept.path if kept else None)
+        summary = summarise(totals.overall, metrics, scale, decisions.told())
+        self.summary = summary
         if self.stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
             rows = list(zip(data.rows, verdicts, strict=True))
-            summary = summarise(totals.overall, metrics, scale, decisions.told())
             others = decisions.other_judges(data.rows)
             publish(self.run_id, judge, rows, summary, experiment.run.traces, warn, others=others)
         self.table.close(verdicts)

@@ -1,4 +1,4 @@
-"""By how much would people prefer one run's answers? From the graded rows of two runs.
+"""Which rows of two runs are the same, and by how much would people prefer one run's answers?
 
 python mlflow_tracking/compare_runs.py RUN_A RUN_B
 """
@@ -8,6 +8,7 @@ import pandas as pd
 from mlflow_tracking.grading.human_mean import drawn_grades, human_mean
 from mlflow_tracking.grading.judged_run import JudgedRun
 from mlflow_tracking.rows.graded import GradedData
+from mlflow_tracking.rows.item import ANSWER, QUESTION
 from mlflow_tracking.stats.estimate import Estimate
 from mlflow_tracking.stats.prediction_powered import (
     MIN_UNITS,
@@ -15,6 +16,27 @@ from mlflow_tracking.stats.prediction_powered import (
     human_difference,
     prediction_powered_mean,
 )
+
+
+def pair_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Each row of `first` beside the same row of `second`, and the columns that make it the same.
+
+    By question and answer as far as these are in both, the others by question alone. Repeated rows
+    are paired in their order. The pairs have the columns row_a, row_b, inputs, score_a and score_b.
+    """
+    same = _merge(first, second, [QUESTION, ANSWER])
+    others = _merge(
+        first[~first["row"].isin(same["row_a"])],
+        second[~second["row"].isin(same["row_b"])],
+        [QUESTION],
+    )
+    pairs = pd.concat([same, others], ignore_index=True).sort_values("row_a", ignore_index=True)
+    return pairs, [QUESTION] if len(others) else [QUESTION, ANSWER]
+
+
+def _merge(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    sides = [side.assign(nth=side.groupby(keys).cumcount()) for side in (first, second)]
+    return sides[0].merge(sides[1], on=[*keys, "nth"], suffixes=("_a", "_b"))
 
 
 def people_difference(

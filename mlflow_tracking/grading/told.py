@@ -10,7 +10,6 @@ from dataclasses import replace
 from mlflow_tracking.grading.draw import Draw
 from mlflow_tracking.grading.human_mean import human_mean
 from mlflow_tracking.grading.kept import keep_grades, kept_draw, kept_grades
-from mlflow_tracking.recording.people import human_lines
 from mlflow_tracking.recording.publish import show_people
 from mlflow_tracking.rows.graded import UNIT, GradedData
 from mlflow_tracking.rows.item import DataError, Item
@@ -65,11 +64,10 @@ def tell_people_of_recorded(
     judged: Array,
     graded: GradedData | None,
     warn: Callable[[str], None],
-) -> tuple[str, ...]:
-    """The lines of it for a run that was just judged; no mistake in its grades is to spoil that."""
+) -> HumanMean | None:
+    """The same for a run that was just judged; no mistake in its grades is to spoil that."""
     try:
-        human = tell_people(run_id, items, scale, judged, graded, warn)
+        return tell_people(run_id, items, scale, judged, graded, warn)
     except DataError as mistake:
         warn(f"note: what people would give is not told: {mistake}")
-        return ()
-    return human_lines(human) if human else ()
+        return None

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Trace
 
 from llm_client.settings import ROOT
-from mlflow_tracking.compare_runs import pair_rows
+from mlflow_tracking.grading.difference import pair_rows
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
 from mlflow_tracking.recording import publish as run_views
