@@ -114,7 +114,7 @@ class Gates:
                 ended = f"Run `{run.run_id}`, exit code {code}."
                 _write_summary(self.flags.summary, told, ended, self._described)
         except OSError as fault:
-            warn(f"{run.command}: {fault.filename}: {fault.strerror}; give another file")
+            warn(f"{run.command}: --summary or --junit: {fault.strerror}; name another file")
             return 1  # a CI system would take a file of another run for this one's
         return code
 

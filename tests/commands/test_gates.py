@@ -217,7 +217,10 @@ def test_a_gate_has_an_exit_code_and_a_line(
     assert set(gates) <= ({"skipped"} if code == 1 else {"failure", "passed"})
     page = judging.summary.read_text(encoding="utf-8")
     assert f"exit code {code}." in page
-    assert page.endswith(judging.workspace.last_run().tags["mlflow.note.content"] + "\n")
+    described = judging.workspace.last_run().tags["mlflow.note.content"]
+    assert page.endswith(described + "\n")
+    means = "".join(line for line in lines if "--min-score" in line)
+    assert all(one in described for one in re.findall(r"\d\.\d\d \(\d\.\d\d to \d\.\d\d", means))
     for line in lines:
         gate, word, why = line.removeprefix("gate").strip().split(": ", 2)
         assert f"**`{gate}`: {word}.** {why}." in page
@@ -290,6 +293,24 @@ def test_a_resumed_run_is_gated_when_it_is_complete(judging: Judging) -> None:
     resumed = judging.workspace.resume(stopped)
     assert resumed.code == 3, resumed.err
     assert judging.cases() == {"every row has a verdict": "passed", "--min-score 3": "failure"}
+
+
+def test_a_run_that_goes_on_is_not_held_against_itself(judging: Judging) -> None:
+    assert judging.judge().code == 0
+    itself = judging.workspace.last_run().id
+    done = judging.judge("--resume", "last", "--not-worse-than", itself)
+    assert done.code == 1 and f"stopped: --not-worse-than {itself}: is this very run" in done.err
+    assert list(judging.cases().values()) == ["failure", "skipped"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("flag", ["--junit", "--summary"])
+def test_a_file_that_cannot_be_written_passes_nothing(judging: Judging, flag: str) -> None:
+    done = judging.judge("--min-score", "1", flag, "/dev/full")
+    assert done.code == 1, done.out + done.err
+    assert done.problems == [
+        "run_experiment: --summary or --junit: No space left on device; name another file"
+    ]
 
 
 def test_a_run_that_was_interrupted_passes_nothing(judging: Judging) -> None:
