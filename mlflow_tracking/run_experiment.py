@@ -4,6 +4,7 @@
     python mlflow_tracking/run_experiment.py --data my.csv --prompt my_prompt.txt --limit 20
     python mlflow_tracking/run_experiment.py --data my.csv --graded graded.csv
     python mlflow_tracking/run_experiment.py --check
+    python mlflow_tracking/run_experiment.py --data my.csv --plan
     python mlflow_tracking/run_experiment.py --data my.csv --decide decision_rule.json
     python mlflow_tracking/run_experiment.py --data my.csv --min-score 3.5 --junit gates.xml
 
@@ -12,6 +13,7 @@ says how to go on); 2 bad input or settings, told in one line before any row is 
 has a verdict, and a gate is missed.
 """
 
+import argparse
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +45,9 @@ class OwnFlags:
     """The flags of this command alone."""
 
     check: bool = flag("only find out whether the server can judge these rows", False)
+    plan: bool = flag(
+        "judge 16 rows, keep their verdicts for the run, and tell how long it would take", False
+    )
     graded: Path | None = flag(
         "grades of rows drawn from these by grade_rows.py: tell what people would give all",
         None,
@@ -64,6 +69,7 @@ def judge_and_record() -> int:
     import mlflow
 
     from mlflow_tracking.command.experiment import read_experiment
+    from mlflow_tracking.command.plan import plan, plan_journal
     from mlflow_tracking.command.recorded_run import recorded_run
     from mlflow_tracking.custom_metrics import make_judge_metrics
     from mlflow_tracking.grading.gates import plan_gates
@@ -85,9 +91,13 @@ def judge_and_record() -> int:
     if own.check:
         say("\n".join((*experiment.judge.lines, *deciding.lines)))
         return 0
+    if own.plan:
+        return plan("run_experiment", experiment)
     if own.stock:
         experiment = replace(experiment, more_params={"scorer": "mlflow stock"})
     with recorded_run("run_experiment", experiment, keeps_journal=not own.stock) as run:
+        if not own.stock:
+            run.take_over(plan_journal(experiment))
         # evaluate_with_llm_judge scores the rows, as far as the server lets it
         verdicts = (
             run.judge_rows_with_stock()
@@ -129,9 +139,24 @@ def read_flags(
         parser.error("--stock keeps no journal, so there is nothing to --resume")
     if given.stock and given.score_only:
         parser.error("--stock has MLflow's own scorer do it, which knows no --score-only")
+    _check_plan(parser, given)
     rows, judge, calls = take(RowFlags, given), take(JudgeFlags, given), take(CallFlags, given)
     kept, decide, bars = take(RunFlags, given), take(DecideFlags, given), take(GateFlags, given)
     return rows, judge, calls, kept, decide, bars, take(OwnFlags, given)
+
+
+def _check_plan(parser: FlagParser, given: argparse.Namespace) -> None:
+    """Ends the process with code 2 for a plan of what it could not tell the time of."""
+    others = {
+        "check": "which judges nothing",
+        "stock": "which keeps no verdicts",
+        "resume": "which goes on with a run; plan before it begins",
+        "decide": "whose second judge is not planned; leave it out, the verdicts are the same",
+        "graded": "which tells of the rows of a whole run",
+    }
+    for name, why in others.items():
+        if given.plan and getattr(given, name):
+            parser.error(f"--plan goes without --{name}, {why}")
 
 
 if __name__ == "__main__":

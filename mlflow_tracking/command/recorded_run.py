@@ -100,6 +100,12 @@ class RecordedRun:
         """The rows as MLflow's data set."""
         return log_dataset(self.experiment.data)
 
+    def take_over(self, known: Path) -> None:
+        """Ask for nothing that the journal `known`, a plan's, has of these rows."""
+        if known.is_file():
+            settings, items = self.experiment.judge.settings, self.experiment.data.items
+            self.judge.journal.take_over(known, dict.fromkeys(map(settings.key, items)))
+
     def judge_rows(self, shown: bool = True) -> list[Verdict | None]:
         """Have every row judged: its verdict, or None where judging stopped before.
 

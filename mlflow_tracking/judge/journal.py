@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,21 @@ class Journal:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_waiting())
         await asyncio.shield(done)
+
+    def take_over(self, path: Path, keys: Collection[str]) -> None:
+        """Copy the verdicts with these keys that are in another journal, and not settled here.
+
+        That one may be in use. Raises JournalError.
+        """
+        try:
+            found = dict(_verdicts(read_lines(path.read_bytes())))
+            missing = [key for key in keys if key in found and self.settled(key) is None]
+            taken = {key: found[key] for key in missing if not found[key].failed}
+            lines = (verdict_line(key, verdict) + "\n" for key, verdict in taken.items())
+            self._append("".join(lines).encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise JournalError(f"{error.filename or self.path}: {error.strerror}") from None
+        self.verdicts.update(taken)
 
     async def flush(self) -> None:
         """Wait until what was added is on disk, for a run that is being stopped."""
@@ -132,12 +147,7 @@ class Journal:
             return
         old = lines[0].get("header")
         self._check_header(old if isinstance(old, dict) else {})
-        for line in lines[1:]:
-            try:
-                key = line.pop("key")
-                self.verdicts[key] = Verdict.from_json(line)
-            except (KeyError, TypeError, ValueError):
-                continue  # judged again, which loses nothing
+        self.verdicts.update(_verdicts(lines))
 
     def _check_header(self, old: Mapping[str, Any]) -> None:
         if changed := changed_names(old, self.header):
@@ -153,6 +163,15 @@ def changed_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     # 'judge' is a hash of everything: it is worth a word only if nothing else says what.
     changed = [name for name in changed if name != "judge"] or changed
     return ", ".join(f"{name} (was {old.get(name)!r})" for name in changed)
+
+
+def _verdicts(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, Verdict]]:
+    """The verdicts of a journal's lines, with their keys; the header is none."""
+    for line in lines:
+        try:
+            yield line.pop("key"), Verdict.from_json(line)
+        except (KeyError, TypeError, ValueError):
+            continue  # judged again, which loses nothing
 
 
 def read_lines(data: bytes) -> Iterator[dict[str, Any]]:
