@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow_tracking.judge.reply_form import ReplyForm
 
 _WIDTH = 160  # of a line
-_MOST = (33, 5, 36, 29)  # of a column; what it asks gets the rest
+_MOST = (33, 5, 40, 29)  # of a column; what it asks gets the rest
 _QUESTION = re.compile(r"(?:(?<=[.!?:]\s)|(?<=\n)|\A)[^\n.!?]*\?", re.M)
 
 

@@ -44,7 +44,7 @@ def test_places_and_form_of_the_reply_are_those_of_the_file() -> None:
     assert "  [yes/no]  " in line_of(text, "decision_prompt_en.txt")
     assert "  Точность, Полнота, … [1-5]  " in line_of(text, "judge_prompt_criteria.txt")
     assert "  Better answer [1/2]  " in line_of(text, "pairwise_prompt_en.txt")
-    assert "{answer_a} {answer_b}  " in line_of(text, "pairwise_prompt_en.txt")
+    assert " answer_a answer_b  " in line_of(text, "pairwise_prompt_en.txt")
 
 
 def test_a_broken_file_is_told_and_the_others_are_listed(tmp_path: Path) -> None:

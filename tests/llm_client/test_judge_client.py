@@ -354,16 +354,19 @@ async def test_a_cancelled_call_ends_at_once(stub: JudgeStub) -> None:
     assert threading.active_count() < 20
 
 
-async def test_only_a_scores_tokens_and_the_first_ones_keep_their_alternatives(
+async def test_only_tokens_where_a_score_can_stand_keep_their_alternatives(
     stub: JudgeStub,
 ) -> None:
     body = ask("item-1") | {"messages": [{"role": "user", "content": "item-1"}]}
     async with client_of(stub) as client:
         reply = await client.chat(body)
+    texts = [token.text.decode() for token in reply.tokens]
     late = [
         token
-        for token in reply.tokens[4:]
-        if not any(sign.isdigit() for sign in token.text.decode())
+        for place, token in enumerate(reply.tokens)
+        if place >= 4
+        and not any(sign.isdigit() for sign in texts[place])
+        and not any(before.rstrip(" ").endswith(":") for before in texts[place - 4 : place])
     ]
     assert late
     assert [len(token.alternatives) for token in late] == [0] * len(late)
