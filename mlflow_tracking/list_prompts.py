@@ -74,14 +74,11 @@ def reply_of(form: "ReplyForm") -> str:
     """What a reply's scores are, as a prompt file declares them: 'Score [1-5]', '[yes/no]'."""
     from mlflow_tracking.judge.reply_form import DECISION
 
-    scored = [piece for piece in form.pieces() if piece.choices]
     told = []
-    for choices, pieces in groupby(scored, key=lambda piece: piece.choices):
-        numbers = len(choices) > 2 and all(choice.isdecimal() for choice in choices)
-        words = f"{choices[0]}-{choices[-1]}" if numbers else "/".join(choices)
-        names = [piece.name for piece in pieces if piece.name != DECISION]
+    for scale, scored in groupby(form.scales.items(), key=lambda one: str(one[1])):
+        names = [label for label, _ in scored if label != DECISION]
         shown = ", ".join(names[:2]) + (", …" if len(names) > 2 else "")
-        told.append(f"{shown} [{words}]".strip())
+        told.append(f"{shown} [{scale}]".strip())
     return ", ".join(told)
 
 

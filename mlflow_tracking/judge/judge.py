@@ -27,7 +27,6 @@ from mlflow_tracking.judge.prompt import Counts
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import (
     SUSPECT_SHARE,
-    Score,
     Status,
     Verdict,
     checklist_score,
@@ -140,7 +139,7 @@ class Judge:
         """What one reply says; where a score could have gone on, the judge is asked how."""
         messages = self._messages(item)
         reply = await self.caller.chat(request_body(settings, messages, given))
-        material = "\n".join(settings.prompt.shown(item).values())
+        material = self._material(item)
         verdict = read_verdict(reply, settings, material, given)
         for one in open_scores(reply, settings, material, given):
             bodies = one.bodies(settings, messages)
@@ -158,7 +157,7 @@ class Judge:
         form = self.settings.prompt.format
         if verdict.failed or not form.weights:
             return verdict
-        overall: Score = checklist_score(verdict.scores, form.weights, form.scale)
+        overall = checklist_score(verdict.scores, form.weights, form.scale)
         return replace(verdict, scores=verdict.scores | {form.overall: overall})
 
     async def _justify(self, item: Item, verdict: Verdict) -> Verdict:
@@ -175,9 +174,12 @@ class Judge:
             reasons = (verdict.reason, f"no justification: {failure}")
             reason = "; ".join(text for text in reasons if text)
             return replace(_sum_cost(verdict, verdict, _failed_call(failure)), reason=reason)
-        material = "\n".join(self.settings.prompt.shown(item).values())
-        explained = read_explanation(more, verdict, self.settings, material)
+        explained = read_explanation(more, verdict, self.settings, self._material(item))
         return _sum_cost(explained, verdict, explained)
+
+    def _material(self, item: Item) -> str:
+        """What a reply may quote, and is no verdict then."""
+        return "\n".join(self.settings.prompt.shown(item).values())
 
     def _messages(self, item: Item) -> Messages:
         if self._rendered is None or self._rendered[0] is not item:  # asked for twice in a row
