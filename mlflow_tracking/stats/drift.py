@@ -34,47 +34,53 @@ class Look:
 
 
 def look(scores: Array) -> Look:
-    """The test after the last of these runs.
+    """The test after the last of these runs, two or more; `scores` as `every_look` takes them."""
+    logs, begins = every_look(scores)
+    return Look(float(np.exp(logs[-1])), int(begins[-1]))
 
-    `scores` has the shape (runs, anchors): two runs or more, the oldest first, in points of 1-5,
-    NaN for what is missing. One half of ALPHA is for a shift of the mean. The other is for anchors
-    that move up and down: a shift of their distance from the first run, which takes three runs.
+
+def every_look(scores: Array) -> tuple[Array, Array]:
+    """The logarithm of p after each run, and the index of the run with which a change would begin.
+
+    `scores` has the shape (..., runs, anchors), the oldest run first, in points of 1-5, NaN for
+    what is missing; both results have (..., runs). One half of ALPHA is for a shift of the mean.
+    The other is for anchors that move up and down: a shift of their distance from the first run's
+    scores, which can be told from the third run on.
     """
-    shift, begins = log_p(scores)
-    both = [(shift[-1], begins[-1])]
-    if len(scores) > 2:
-        apart, begins = log_p(np.abs(scores[1:] - scores[0]))
-        both.append((apart[-1], begins[-1] + 1))
-    best, changed_at = min(both)
-    return Look(min(1.0, 2 * float(np.exp(best))), int(changed_at))
+    logs, begins = _shifts(scores)
+    apart, since = _shifts(np.abs(scores[..., 1:, :] - scores[..., :1, :]))
+    further = apart < logs[..., 1:]
+    logs[..., 1:] = np.where(further, apart, logs[..., 1:])
+    begins[..., 1:] = np.where(further, since + 1, begins[..., 1:])
+    return np.minimum(logs + np.log(2), 0.0), begins
 
 
-def log_p(scores: Array) -> tuple[Array, Array]:
-    """After each run the logarithm of p for a shift, and the index of the run where it would begin.
+def _shifts(scores: Array) -> tuple[Array, Array]:
+    """The same for a shift of the mean alone, which may take all of ALPHA.
 
-    `scores` has the shape (..., runs, anchors), both results (..., runs). A shift after `c` runs
-    and `l` runs ago is tested by the sum of the scores of the earlier or the later runs, whichever
-    are fewer: draws without replacement from each anchor's scores, whose Chernoff bound is at most
-    the one of draws with replacement (Hoeffding, 1963, theorem 4). ALPHA is spent on all `c` and
-    `l` in proportion to 1 / (c^2 l^2). By the union bound that is enough for any number of looks.
+    A shift after `c` runs and `l` runs ago is tested by the sum of the scores of the earlier or the
+    later runs, whichever are fewer: draws without replacement from each anchor's scores, whose
+    Chernoff bound is at most that of draws with replacement (Hoeffding, 1963, theorem 4). ALPHA is
+    spent on all `c` and `l` in proportion to 1 / (c^2 l^2). By the union bound that is enough for
+    any number of looks.
     """
     known = ~np.isnan(scores)
     values = np.where(known, scores, 0.0)
-    counts, totals = known.cumsum(axis=-2), values.cumsum(axis=-2)
+    counts, totals = known.cumsum(axis=-2, dtype=float), values.cumsum(axis=-2)
     tilted = np.full((*scores[..., 0, :].shape, len(_TILTS)), -np.inf)  # log of the sum of exp
-    found, begins = np.zeros(scores.shape[:-1]), np.zeros(scores.shape[:-1], dtype=int)
+    logs, begins = np.zeros(scores.shape[:-1]), np.zeros(scores.shape[:-1], dtype=int)
     for last in range(scores.shape[-2]):
         tilts = values[..., last, :, None] * _TILTS
         np.logaddexp(tilted, tilts, out=tilted, where=known[..., last, :, None])
         if last:
             seen = slice(0, last + 1)
-            bound = _bound(tilted, counts[..., seen, :], totals[..., seen, :])
-            found[..., last] = np.minimum(bound.min(axis=-1), 0.0)
+            bound = _bounds(tilted, counts[..., seen, :], totals[..., seen, :])
+            logs[..., last] = np.minimum(bound.min(axis=-1), 0.0)
             begins[..., last] = bound.argmin(axis=-1) + 1
-    return found, begins
+    return logs, begins
 
 
-def _bound(tilted: Array, counts: Array, totals: Array) -> Array:
+def _bounds(tilted: Array, counts: Array, totals: Array) -> Array:
     """The adjusted logarithms of p after the last run, one for each place where a shift can begin.
 
     `counts` and `totals` of each anchor's scores are cumulative over the runs.
@@ -82,13 +88,13 @@ def _bound(tilted: Array, counts: Array, totals: Array) -> Array:
     n, total = np.maximum(counts[..., -1, :], 1), totals[..., -1, :]
     mean = total / n
     growth = tilted - np.log(n)[..., None] - mean[..., None] * _TILTS
-    growth[np.isneginf(growth)] = 0.0  # an anchor that no run has
+    np.maximum(growth, 0.0, out=growth)  # it is by Jensen, but of an anchor that no run has
     before = counts[..., :-1, :]
     sums = (totals[..., :-1, :] - before * mean[..., None, :]).sum(axis=-1)
     runs = np.arange(1, counts.shape[-2])
     since = runs[::-1]
     early = runs <= since
-    drawn = np.where(early[:, None], before, counts[..., -1:, :] - before).astype(float)
+    drawn = np.where(early[:, None], before, counts[..., -1:, :] - before)
     sums = np.where(early, sums, -sums)
     chernoff = (drawn @ growth - sums[..., None] * _TILTS).min(axis=-1)
     spent = np.log(2) + 2 * np.log(np.pi**2 / 6 * runs * since)  # 2: a shift up or down
