@@ -155,7 +155,8 @@ def plan_anchors(path: Path | None, encoding: str, experiment: Experiment) -> An
     )
     # A salt, or a plan's verdict on the same row would be taken for what the judge says today.
     judge = replace(checked.settings, salt="anchors")
-    notes = [f"{path.name}: {note}" for note in graded.notes]
+    told = (*graded.notes, *checked.warnings)
+    notes = [f"{path.name}: {one}" for one in told if one not in experiment.judge.warnings]
     if not judge.score_only:
         notes.append("the anchors take whole replies: the prompt or the server has no score alone")
     sha256 = rows_digest(different)
@@ -170,7 +171,7 @@ def compare_with(
     scored, total = int((~np.isnan(this.scores)).sum()), len(this.scores)
     numbers = {"anchors_scored": float(scored)}
     if not scored:
-        return Drift(UNKNOWN, f"no sign of the judge: none of {total} anchors has a score", numbers)
+        return Drift(UNKNOWN, f"none of {total} anchors has a score: nothing is known", numbers)
     agreement = _agreement(this, people)
     if not math.isnan(agreement):
         numbers["anchors_spearman"] = agreement
