@@ -173,46 +173,62 @@ def compare_with(
     if not scored:
         return Drift(UNKNOWN, f"none of {total} anchors has a score: nothing is known", numbers)
     agreement = _agreement(this, people)
-    if not math.isnan(agreement):
+    if agreement is not None:
         numbers["anchors_spearman"] = agreement
     if not earlier:
         what = f"{scored} of {total} scored; the first run with them, later ones are compared"
         return Drift(FIRST, f"{what} with it", numbers)
     first = earlier[0]
     where = f"run {first.run_id}, the first of {len(earlier) + 1}"
-    apart = this.scores - first.scores
-    apart = apart[~np.isnan(apart)]
-    if first.scale != this.scale or not len(apart):
-        why = f"it scored on {first.scale}, this one on {this.scale}"
-        if first.scale == this.scale:
-            why = "no anchor has a score in both"
+    if why := _why_not(this, first):
         return Drift(UNKNOWN, f"the judge is not compared with that of {where}: {why}", numbers)
     found = look(np.array([one.scores for one in (*earlier, this)]) / scale.point)
-    shift = float(apart.mean())
-    other = np.abs(apart) > _SAME * scale.point
-    numbers |= {"judge_drift": shift, "judge_drift_p": found.p}
-    numbers["anchors_same"] = float((~other).sum())
-    told = f"{(~other).sum()} of {len(apart)} anchors score the same"
-    if other.any():
-        told += f", the others {np.abs(apart[other]).mean():.2f} apart on average"
-    told += f"; mean shift {shift:+.2f}, p {found.p:.2g}"
+    apart = _apart(this, first)
+    numbers |= {"judge_drift": float(apart.mean()), "judge_drift_p": found.p}
+    numbers["anchors_same"] = float((np.abs(apart) <= _SAME * scale.point).sum())
+    told = f"{_differences(apart, scale)}, p {found.p:.2g}"
     changed = changed_names(first.params, this.params)
     if not found.found:
         also = f"; changed since: {changed}" if changed else ""
         return Drift(NONE, f"no sign of another judge than in {where}: {told}{also}", numbers)
     since = (*earlier, this)[found.changed_at].run_id
     begun = f" since run {since}" if since != this.run_id else ""
-    told += f"; agreement with people {agreement:.2f}, then {_agreement(first, people):.2f}"
+    then = _agreement(first, people)
+    if agreement is not None and then is not None:
+        told += f"; agreement with people {agreement:.2f}, then {then:.2f}"
     told += f"; changed since: {changed or 'nothing that the params say'}"
     return Drift(FOUND, f"another judge{begun} than in {where}: {told}", numbers, since)
 
 
-def _agreement(run: AnchorRun, people: Array) -> float:
-    """Spearman's correlation with what people gave; NaN where it has none."""
+def _why_not(this: AnchorRun, first: AnchorRun) -> str:
+    """Why two runs cannot be compared; '' where they can."""
+    if first.scale != this.scale:
+        return f"it scored on {first.scale}, this one on {this.scale}"
+    return "" if len(_apart(this, first)) else "no anchor has a score in both"
+
+
+def _apart(this: AnchorRun, first: AnchorRun) -> Array:
+    """By how much the anchors that both scored are higher than they were."""
+    apart = this.scores - first.scores
+    return np.asarray(apart[~np.isnan(apart)])
+
+
+def _differences(apart: Array, scale: Scale) -> str:
+    """How many anchors score as they did, and how far the others are from that."""
+    other = np.abs(apart[np.abs(apart) > _SAME * scale.point])
+    told = f"{len(apart) - len(other)} of {len(apart)} anchors score the same"
+    if len(other):
+        told += f", the others {other.mean():.2f} apart on average"
+    return f"{told}; mean shift {round(float(apart.mean()), 2) + 0.0:+.2f}"  # + 0.0: no '-0.00'
+
+
+def _agreement(run: AnchorRun, people: Array) -> float | None:
+    """Spearman's correlation with what people gave; None where it has none."""
     from mlflow_tracking.stats.paired import spearman  # half a second, which no first page needs
 
     with np.errstate(all="ignore"):
-        return float(spearman(run.scores, people))
+        found = float(spearman(run.scores, people))
+    return None if math.isnan(found) else found
 
 
 def earlier_runs(
