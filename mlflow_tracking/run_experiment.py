@@ -7,6 +7,7 @@
     python mlflow_tracking/run_experiment.py --data my.csv --plan
     python mlflow_tracking/run_experiment.py --data my.csv --decide decision_rule.json
     python mlflow_tracking/run_experiment.py --data my.csv --min-score 3.5 --junit gates.xml
+    python mlflow_tracking/run_experiment.py --data my.csv --anchors graded.csv
 
 Exit codes: 0 every row has a verdict; 1 some have none (what is judged is recorded, the last line
 says how to go on); 2 bad input or settings, told in one line before any row is judged; 3 every row
@@ -53,6 +54,13 @@ class OwnFlags:
         None,
         type=Path,
     )
+    anchors: Path | None = flag(
+        "graded answers that every run with them scores again, one token each: tell whether the "
+        "judge is still the one of the first such run",
+        None,
+        type=Path,
+        metavar="FILE",
+    )
     stock: bool = flag("score with MLflow's own scorer instead, as the baseline", False)
 
 
@@ -71,6 +79,7 @@ def judge_and_record() -> int:
     from mlflow_tracking.command.experiment import read_experiment
     from mlflow_tracking.command.plan import plan, plan_journal
     from mlflow_tracking.command.recorded_run import recorded_run
+    from mlflow_tracking.comparing.anchors import plan_anchors
     from mlflow_tracking.custom_metrics import make_judge_metrics
     from mlflow_tracking.grading.gates import plan_gates
     from mlflow_tracking.grading.human_mean import finest, read_drawn_grades
@@ -84,12 +93,15 @@ def judge_and_record() -> int:
     graded = read_drawn_grades(own.graded, items, scale, rows.encoding) if own.graded else None
     deciding = plan_deciding(decide, experiment)
     experiment = deciding.recorded(experiment)
+    anchors = plan_anchors(own.anchors, rows.encoding, experiment)
+    experiment = anchors.recorded(experiment)
     gates = plan_gates(bars, experiment)
     notes = (*experiment.data.notes, *(graded.notes if graded else ()), *gates.notes)
+    notes = (*notes, *anchors.notes)
     for line in dict.fromkeys((*notes, *experiment.judge.warnings, *deciding.warnings)):
         warn(f"note: {line}")
     if own.check:
-        say("\n".join((*experiment.judge.lines, *deciding.lines)))
+        say("\n".join((*experiment.judge.lines, *deciding.lines, *anchors.lines)))
         return 0
     if own.plan:
         return plan("run_experiment", experiment)
@@ -115,6 +127,7 @@ def judge_and_record() -> int:
             human = tell_people_of_recorded(run.run_id, items, scale, judged, graded, warn)
             for line in human_lines(human) if human else ():
                 say(line)
+        anchors.compare(run, say, warn)
         gates.decide(run, decided.verdicts, human)
     return gates.close(run, say, warn)
 
@@ -139,6 +152,8 @@ def read_flags(
         parser.error("--stock keeps no journal, so there is nothing to --resume")
     if given.stock and given.score_only:
         parser.error("--stock has MLflow's own scorer do it, which knows no --score-only")
+    if given.stock and given.anchors:
+        parser.error("--stock has MLflow's own scorer do it, which scores no --anchors")
     _check_plan(parser, given)
     rows, judge, calls = take(RowFlags, given), take(JudgeFlags, given), take(CallFlags, given)
     kept, decide, bars = take(RunFlags, given), take(DecideFlags, given), take(GateFlags, given)
@@ -153,6 +168,7 @@ def _check_plan(parser: FlagParser, given: argparse.Namespace) -> None:
         "resume": "which goes on with a run; plan before it begins",
         "decide": "whose second judge is not planned; leave it out, the verdicts are the same",
         "graded": "which tells of the rows of a whole run",
+        "anchors": "which a run scores",
     }
     for name, why in others.items():
         if given.plan and getattr(given, name):
