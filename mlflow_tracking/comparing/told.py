@@ -68,8 +68,8 @@ def markdown(compared: Comparison) -> str:
 def _cells(one: System) -> tuple[str, ...]:
     mean, record = one.mean, f"{one.wins}-{one.ties}-{one.losses}"
     value = two_places(mean.value or 0.0)
-    interval = f"none: {mean.note}"
-    if mean.low is not None and mean.high is not None:
+    interval = mean.note
+    if not interval and mean.low is not None and mean.high is not None:
         # Scores end where the scale does; an interval of Student's does not know it.
         low, high = max(mean.low, one.run.scale.low), min(mean.high, one.run.scale.high)
         interval = f"{two_places(low)} to {two_places(high)}"
@@ -111,11 +111,11 @@ def _who(one: Difference, compared: Comparison) -> str:
 def _said(one: Difference) -> str:
     """The difference, its interval, and whether it is one; what is shown agrees with that."""
     found = one.estimate
-    if found.low is None or found.high is None:
-        return f"{_signed(found.value or 0.0)} (no interval: {found.note}): cannot tell"
-    interval = f"({_signed(found.low)} to {_signed(found.high)})"
+    between = found.note
+    if not between and found.low is not None and found.high is not None:
+        between = f"{_signed(found.low)} to {_signed(found.high)}"
     verdict = "differs" if one.differs else "cannot tell"
-    return f"{_signed(found.value or 0.0)} {interval}: {verdict}"
+    return f"{_signed(found.value or 0.0)} ({between}): {verdict}"
 
 
 def _signed(number: float) -> str:
