@@ -33,7 +33,9 @@ def told(compared: Comparison) -> list[str]:
     lines += ["", f"intervals    {_level(compared)}"]
     lines += [f"{_who(one, compared):<12} {_said(one)}" for one in listed]
     lines += [f"others       {rest}"] if rest else []
-    return [*lines, *(f"people       {line}" for line in compared.people)]
+    lines += [f"people       {line}" for line in compared.people[:_LISTED]]
+    more = len(compared.people) - _LISTED
+    return [*lines, f"people       {more} lines more in comparison.md"] if more > 0 else lines
 
 
 def most_apart(compared: Comparison, rows: int) -> list[str]:
@@ -59,8 +61,8 @@ def markdown(compared: Comparison) -> str:
     lines += [f"Differences, intervals {_level(compared)}:", ""]
     lines += [f"- **{_who(one, compared)}** {_said(one)}" for one in listed]
     lines += [f"- {rest}"] if rest else []
-    if compared.people:
-        lines += ["", "What people would say:", "", *(f"- {line}" for line in compared.people)]
+    people = [f"- {line}" for line in compared.people]
+    lines += ["", "What people would say, each interval by itself:", "", *people] if people else []
     lines += [line for note in compared.notes for line in ("", f"Note: {_escaped(note)}.")]
     return "\n".join(lines) + "\n"
 
@@ -94,14 +96,18 @@ def _level(compared: Comparison) -> str:
 
 
 def _listed(compared: Comparison) -> tuple[Sequence[Difference], str]:
-    """The pairs to list, and what is said of the others."""
+    """The pairs to list, of many the furthest apart first, and what is said of the others."""
     pairs = compared.found.differences
     if len(pairs) <= _FEW:
         return pairs, ""
-    differ = [one for one in pairs if one.differs]
+    differ = sorted(filter(lambda one: one.differs, pairs), key=_distance, reverse=True)
     unlisted = f"{len(differ) - _LISTED} pairs differ, " if len(differ) > _LISTED else ""
     rest = f"{unlisted}{len(pairs) - len(differ)} pairs cannot be told apart; all in {ALL_PAIRS}"
     return differ[:_LISTED], rest
+
+
+def _distance(one: Difference) -> float:
+    return abs(one.estimate.value or 0.0)
 
 
 def _who(one: Difference, compared: Comparison) -> str:
