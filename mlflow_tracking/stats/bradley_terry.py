@@ -8,14 +8,16 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from mlflow_tracking.stats.estimate import LEVEL, MIN_ROWS, Array, Estimate
 
 Places = NDArray[np.int64]
 _RESAMPLES, _FEWEST, _CELLS = 2_000, 400, 2_000_000  # as of stats/estimate.py
 _PRIOR = 0.5  # of a win, and of a loss: Jeffreys' prior of a share
-_STEPS, _LONGEST_STEP, _NEAR = 60, 2.0, 1e-6
-_LEAST_SPREAD = 0.05  # of the length term; with less it cannot be told from the strengths
+_STEPS, _LONGEST_STEP, _NEAR = 60, 2.0, 1e-4  # in log odds; the step after _NEAR is _NEAR^2
+_LEAST = 1e-6  # strengths are known up to a constant: with this they sum to 0
+_LEAST_SPREAD = 0.05  # of the length term for two systems; with less it is all their strengths'
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def bradley_terry(found: Comparisons, seed: int = 0) -> BradleyTerry:
     systems, and for the longer answer, as its prior (Muliere and Secchi, 1996): a system that
     always wins has a finite strength, and its interval a width. Of one pair that is Jeffreys'
     interval. The intervals of pairs hold at once for all of them, with 95 %: percentiles at the
-    level that keeps so many resamples within all of them (Mandel and Betensky, 2008).
+    level that keeps so many resamples within all of them (Mandel and Betensky, 2008). All are
+    widened for few questions as Student's are (Hesterberg, 2015, "expanded percentiles").
     """
     versus = np.zeros((len(found.wins), found.systems))
     rows = np.arange(len(versus))
@@ -82,8 +85,9 @@ def bradley_terry(found: Comparisons, seed: int = 0) -> BradleyTerry:
     if not found.spread:
         return BradleyTerry(raw, None, None)
     length = np.tanh(found.longer / found.spread)
-    by_systems = versus @ np.linalg.lstsq(versus, length, rcond=None)[0]
-    if np.std(length - by_systems) < _LEAST_SPREAD:
+    pair = found.first * found.systems + found.second
+    usual = np.bincount(pair, length) / np.maximum(np.bincount(pair), 1)
+    if np.std(length - usual[pair]) < _LEAST_SPREAD:
         return BradleyTerry(raw, None, None)
     draws = _resample(found, np.column_stack([versus, length]), seed)
     longer = _interval(_chance(draws[:, -1:] * np.tanh(1)), found)
@@ -112,6 +116,7 @@ def _interval(draws: Array, found: Comparisons, at_once: bool = False) -> tuple[
         ranks = resamples.argsort(axis=0).argsort(axis=0)
         outermost = np.minimum(ranks, len(ranks) - 1 - ranks).min(axis=1)
         tail = float(np.quantile(outermost, 1 - LEVEL)) / (len(ranks) - 1)
+    tail = stats.norm.cdf(stats.t.ppf(tail, n - 1) * np.sqrt(n / (n - 1)))
     low, high = np.quantile(resamples, [tail, 1 - tail], axis=0)
     ends = zip(value, low, high, strict=True)
     return tuple(Estimate(float(v), float(a), float(b), n) for v, a, b in ends)
@@ -123,14 +128,14 @@ def _resample(found: Comparisons, design: Array, seed: int) -> Array:
     rows, count = np.concatenate([design, prior, prior]), len(prior)
     wins = np.concatenate([found.wins, np.ones(count), np.zeros(count)])
     weights = np.concatenate([np.ones(len(design)), np.full(2 * count, _PRIOR)])
-    drawn = [_fit(rows, wins, weights[None])]
+    drawn = [_fit(rows, wins, weights[None], np.zeros(design.shape[1]))]
     rng, batch = np.random.default_rng(seed), max(1, _CELLS // len(rows))
     left = int(min(_RESAMPLES, max(_FEWEST, 2 * _CELLS // len(rows))))
     while left > 0:
         size = min(batch, left)
         questions = rng.standard_exponential((size, int(found.question.max()) + 1))
         half = rng.standard_gamma(_PRIOR, (size, 2 * count))
-        drawn.append(_fit(rows, wins, np.hstack([questions[:, found.question], half])))
+        drawn.append(_fit(rows, wins, np.hstack([questions[:, found.question], half]), drawn[0][0]))
         left -= size
     return np.concatenate(drawn)
 
@@ -145,7 +150,7 @@ def _prior_rows(systems: int, columns: int) -> Array:
     return rows
 
 
-def _fit(design: Array, wins: Array, weights: Array) -> Array:
+def _fit(design: Array, wins: Array, weights: Array, start: Array) -> Array:
     """Logistic regressions by Newton's method, one for each line of `weights`.
 
     statsmodels and sklearn fit one a call, a millisecond each: the 2,000 resamples of two models
@@ -153,15 +158,14 @@ def _fit(design: Array, wins: Array, weights: Array) -> Array:
     """
     columns = design.shape[1]
     squares = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
-    found = np.zeros((len(weights), columns))
-    least = _NEAR * np.eye(columns)  # strengths are known up to a constant: they sum to 0
+    found = np.tile(start, (len(weights), 1))
     for _ in range(_STEPS):
         chance = _chance(found @ design.T)
-        slope = (weights * (wins - chance)) @ design - _NEAR * found
+        slope = (weights * (wins - chance)) @ design - _LEAST * found
         curve = ((weights * chance * (1 - chance)) @ squares).reshape(-1, columns, columns)
-        step = np.linalg.solve(curve + least, slope[:, :, None])[:, :, 0]
+        step = np.linalg.solve(curve + _LEAST * np.eye(columns), slope[:, :, None])[:, :, 0]
         longest = np.abs(step).max(axis=1, keepdims=True)
-        found += step * np.minimum(1, _LONGEST_STEP / np.maximum(longest, _NEAR))
+        found += step * np.minimum(1, _LONGEST_STEP / np.maximum(longest, _LEAST))
         if longest.max() < _NEAR:
             break
     return found

@@ -1,0 +1,251 @@
+"""Which system's answers does the judge prefer, and does it go by place or length? Measured, told.
+
+python mlflow_tracking/compare_runs.py RUN RUN RUN --pairwise
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mlflow_tracking.comparing.pairwise import SEED, Verdicts
+from mlflow_tracking.rows.item import ANSWER_A, ANSWER_B, QUESTION
+from mlflow_tracking.stats.bradley_terry import BradleyTerry, Comparisons, bradley_terry
+from mlflow_tracking.stats.estimate import Array, Estimate, bootstrap_estimate
+from mlflow_tracking.validation.pairs import merge_orders
+
+_SIDE = {"a": 1.0, "tie": 0.0, "b": -1.0}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Comparisons with a verdict in both orders; arrays of one length."""
+
+    systems: int
+    first: NDArray[np.int64]  # the systems compared, from 0
+    second: NDArray[np.int64]
+    question: NDArray[np.int64]
+    longer: Array  # characters of the first one's answer less those of the second one's
+    a_first: Array  # with the first one's answer shown first: 1 it won, 0 a tie, -1 it lost
+    b_first: Array
+    asked: NDArray[np.bool_]  # False: equal answers, a tie without a call
+
+    @property
+    def side(self) -> Array:
+        """1 the first one won, -1 it lost; 0 a tie, also where the orders disagree."""
+        return np.where(self.a_first == self.b_first, self.a_first, 0.0)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What came of the comparisons of two systems; the first one wins and loses."""
+
+    first: int
+    second: int
+    wins: int
+    ties: int
+    losses: int
+    rate: Estimate  # of the first one's wins, at equal lengths where these are controlled
+
+    @property
+    def better(self) -> int | None:
+        """The system that the interval tells to be better; None: it does not tell."""
+        if self.rate.low is None or self.rate.high is None:
+            return None
+        if self.rate.low > 0.5:
+            return self.first
+        return self.second if self.rate.high < 0.5 else None
+
+
+@dataclass(frozen=True)
+class Preferred:
+    """Whom the judge prefers, and what its preference goes by beside the answers."""
+
+    strengths: BradleyTerry
+    records: tuple[Record, ...]
+    compared: int
+    asked: int  # the others are equal answers
+    order_decides: int  # of those that were asked
+    favours_first: Estimate  # mean preference for the first place, -1 to 1; 0 is fair
+    longer_wins: int
+    longer_or_shorter_wins: int
+    spread: float  # a usual difference of lengths, in characters
+
+
+def judged(verdicts: Verdicts, systems: int) -> Judged:
+    """The comparisons that have both verdicts."""
+    rows = [
+        (pair, _SIDE[one], _SIDE[other])
+        for pair, one, other in zip(verdicts.pairs, verdicts.a_first, verdicts.b_first, strict=True)
+        if one is not None and other is not None
+    ]
+    pairs = [pair for pair, _, _ in rows]
+    _, question = np.unique([pair.question for pair in pairs], return_inverse=True)
+    return Judged(
+        systems,
+        np.array([pair.first for pair in pairs]),
+        np.array([pair.second for pair in pairs]),
+        question,
+        np.array([float(len(pair.item.answer) - len(pair.item.second)) for pair in pairs]),
+        np.array([one for _, one, _ in rows]),
+        np.array([other for _, _, other in rows]),
+        np.array([not pair.alike for pair in pairs]),
+    )
+
+
+def prefer(found: Judged, seed: int = SEED) -> Preferred:
+    """Measure it; intervals are over questions."""
+    side = found.side
+    compared = Comparisons(
+        found.systems, found.first, found.second, (side + 1) / 2, found.longer, found.question
+    )
+    strengths = bradley_terry(compared, seed)
+    records = []
+    for (first, second), rate in zip(
+        combinations(range(found.systems), 2), strengths.best.pairs, strict=True
+    ):
+        theirs = side[(found.first == first) & (found.second == second)]
+        wins, ties, losses = (int((theirs == won).sum()) for won in (1, 0, -1))
+        records.append(Record(first, second, wins, ties, losses, rate))
+    asked = found.asked
+    place = (found.a_first - found.b_first)[asked] / 2
+    with_length = side * np.sign(found.longer)
+    return Preferred(
+        strengths,
+        tuple(records),
+        len(side),
+        int(asked.sum()),
+        int((found.a_first != found.b_first).sum()),
+        _mean_over_questions(place, found.question[asked], seed),
+        int((with_length > 0).sum()),
+        int((with_length != 0).sum()),
+        compared.spread,
+    )
+
+
+def _mean_over_questions(values: Array, question: NDArray[np.int64], seed: int) -> Estimate:
+    """The mean, with an interval that draws questions, not values."""
+    counts = np.bincount(question)
+    there = counts > 0
+    sums = np.bincount(question, values)[there].astype(float)
+
+    def mean(total: Array, count: Array, axis: int = -1) -> Array:
+        return np.asarray(total.sum(axis=axis) / count.sum(axis=axis))
+
+    return bootstrap_estimate(mean, sums, counts[there].astype(float), seed=seed)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is printed and recorded of direct comparisons."""
+
+    lines: tuple[str, ...]
+    markdown: str
+    metrics: dict[str, float]
+    table: pd.DataFrame  # every comparison, with the verdicts in both orders
+
+
+def tell(found: Preferred, verdicts: Verdicts, labels: Sequence[str], judge: str) -> Told:
+    """In words and numbers; `labels` are the systems', `judge` says who compared."""
+    equal = found.compared - found.asked
+    head = f"{found.compared} comparisons by {judge}, each in both orders"
+    head += f"; {equal} of equal answers are ties" if equal else ""
+    systems, pairs = _system_cells(found, labels), _pair_cells(found, labels)
+    words = (("place", _place(found)), ("length", _length(found)))
+    lines = [f"directly     {head}", *_aligned(systems), *_aligned(pairs)]
+    lines += [f"{name:<12} {text}" for name, text in words]
+    parts = [f"Asked directly: {head}.", _as_markdown(systems), _as_markdown(pairs)]
+    parts += [f"- {name}: {text}" for name, text in words]
+    markdown = "\n\n".join(parts[:3]) + "\n\n" + "\n".join(parts[3:])
+    metrics = {
+        f"pairwise_{name}{end}": value
+        for name, estimate in _named(found, labels)
+        for end, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high))
+        if value is not None
+    }
+    shares = {"comparisons": found.compared, "order_decides": found.order_decides / found.asked}
+    metrics |= {f"pairwise_{name}": float(value) for name, value in shares.items()}
+    return Told(tuple(lines), markdown, metrics, _table(verdicts, labels))
+
+
+def _named(found: Preferred, labels: Sequence[str]) -> Iterator[tuple[str, Estimate]]:
+    kinds = {"win_rate": found.strengths.best}
+    if found.strengths.controlled:
+        kinds["raw_win_rate"] = found.strengths.raw
+    for name, strengths in kinds.items():
+        yield from ((f"{name}_{x}", one) for x, one in zip(labels, strengths.systems, strict=True))
+    for record in found.records:
+        yield f"{labels[record.first]}_over_{labels[record.second]}", record.rate
+    yield "favours_first", found.favours_first
+    if found.strengths.longer:
+        yield "longer_wins", found.strengths.longer
+
+
+def _system_cells(found: Preferred, labels: Sequence[str]) -> Sequence[tuple[str, ...]]:
+    kinds = {"wins against the others": found.strengths.raw}
+    if found.strengths.controlled:
+        kinds["at equal lengths"] = found.strengths.controlled
+    columns = (map(str, strengths.systems) for strengths in kinds.values())
+    return [("", *kinds), *zip(labels, *columns, strict=True)]
+
+
+def _pair_cells(found: Preferred, labels: Sequence[str]) -> Sequence[tuple[str, ...]]:
+    wins = "wins at equal lengths" if found.strengths.controlled else "wins"
+    cells = [("", "won-tied-lost", f"{wins}, all intervals at once", "")]
+    for one in found.records:
+        better = "cannot tell" if one.better is None else f"{labels[one.better]} is better"
+        counts = f"{one.wins}-{one.ties}-{one.losses}"
+        names = f"{labels[one.first]} over {labels[one.second]}"
+        cells.append((names, counts, str(one.rate), better))
+    return cells
+
+
+def _place(found: Preferred) -> str:
+    first = found.favours_first
+    favours = "neither place"
+    if first.low is not None and first.high is not None and not first.low <= 0 <= first.high:
+        favours = "the first place" if first.low > 0 else "the second place"
+    decides = f"the order decides {found.order_decides} of {found.asked} comparisons (ties)"
+    return f"{decides}; preference for the first place {first}: favours {favours}"
+
+
+def _length(found: Preferred) -> str:
+    wins = f"the longer answer wins {found.longer_wins} of {found.longer_or_shorter_wins}"
+    if found.strengths.longer is None:
+        return f"{wins}; no control: the lengths cannot be told from the systems"
+    more = f"{found.spread:.0f} characters"
+    return f"{wins}; of two equally good answers, one longer by {more} {found.strengths.longer}"
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(12, *map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        " ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def _as_markdown(cells: Sequence[Sequence[str]]) -> str:
+    head, *rows = (f"| {' | '.join(row)} |" for row in cells)
+    return "\n".join([head, "|" + " --- |" * len(cells[0]), *rows])
+
+
+def _table(verdicts: Verdicts, labels: Sequence[str]) -> pd.DataFrame:
+    merged = merge_orders(verdicts.a_first, verdicts.b_first)
+    told = zip(verdicts.pairs, verdicts.a_first, verdicts.b_first, merged, strict=True)
+    return pd.DataFrame(
+        {
+            QUESTION: pair.item.question,
+            "system_a": labels[pair.first],
+            "system_b": labels[pair.second],
+            ANSWER_A: pair.item.answer,
+            ANSWER_B: pair.item.second,
+            "winner_a_first": one or "",
+            "winner_b_first": other or "",
+            "winner": both or "",
+        }
+        for pair, one, other, both in told
+    )
