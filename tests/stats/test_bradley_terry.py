@@ -120,7 +120,7 @@ def test_a_judge_of_length_is_found_and_taken_out() -> None:
 @pytest.mark.parametrize("apart", [0.0, 100.0], ids=["all one length", "one length a system"])
 def test_lengths_that_the_systems_explain_are_not_controlled(apart: float) -> None:
     found = drawn()
-    told = bradley_terry(replace(found, longer=apart * (found.second - found.first)))
+    told = bradley_terry(replace(found, longer=apart * (found.second - found.first).astype(float)))
     assert (told.controlled, told.longer, told.best) == (None, None, told.raw)
 
 
