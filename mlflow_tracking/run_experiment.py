@@ -71,8 +71,8 @@ def judge_and_record() -> int:
     from mlflow_tracking.command.experiment import read_experiment
     from mlflow_tracking.command.plan import plan, plan_journal
     from mlflow_tracking.command.recorded_run import recorded_run
+    from mlflow_tracking.comparing.gates import plan_gates
     from mlflow_tracking.custom_metrics import make_judge_metrics
-    from mlflow_tracking.grading.gates import plan_gates
     from mlflow_tracking.grading.human_mean import finest, read_drawn_grades
     from mlflow_tracking.grading.told import tell_people_of_recorded
     from mlflow_tracking.recording.people import human_lines

@@ -5,7 +5,7 @@ python mlflow_tracking/run_experiment.py --data my.csv --not-worse-than RUN
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -39,6 +39,10 @@ class SharedRows:
         """Whole scores, shape (shared rows, runs); NaN without a verdict."""
         columns = [pd.to_numeric(run.rows["score"]).to_numpy(float) for run in self.runs]
         return np.column_stack([c[at] for c, at in zip(columns, self.places.T, strict=True)])
+
+    def scored_by_all(self) -> "SharedRows":
+        """The rows that have a verdict in every run."""
+        return replace(self, places=self.places[~np.isnan(self.scores()).any(axis=1)])
 
 
 def share_rows(runs: Sequence[JudgedRun]) -> SharedRows:

@@ -42,6 +42,7 @@ class JudgedRun:
     data: str
     rows: pd.DataFrame  # every row, in the file's order, `score` NaN without a verdict
     scale: Scale = ONE_TO_FIVE  # of the scores; that of older runs, which recorded none
+    prompt_sha256: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.judge}, {self.prompt}, {self.data})"
@@ -138,6 +139,7 @@ def read_run(run_id: str) -> JudgedRun:
         params.get("data_file", "?"),
         _read_rows(run),
         read_scale(params.get("scale", "")) or ONE_TO_FIVE,
+        params.get("prompt_sha256", ""),
     )
 
 

@@ -1,13 +1,14 @@
 """How do the scores spread, and what do they go with? Four matplotlib figures of a run.
 
 Artifacts `plots/*.png` and the pictures in report.html, made by
-`python mlflow_tracking/run_experiment.py`.
+`python mlflow_tracking/run_experiment.py`; and two of `python mlflow_tracking/compare_runs.py`.
 """
 
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import floor
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,12 @@ from matplotlib.ticker import LogFormatter
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.rows.item import Row
 from mlflow_tracking.rows.scale import Scale
+from mlflow_tracking.stats.estimate import Estimate
 
 BLUE, ORANGE, GREY = "#3b6fb6", "#d9822b", "#8a8f98"
 _DPI = 130
+_NAME = 40  # characters of a run's name
+_BY: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
 
 Scored = Sequence[tuple[Row, Verdict]]
 
@@ -169,6 +173,28 @@ def comparison(
     bars.set_xlabel("difference of a row's scores")
     bars.set_ylabel("rows")
     bars.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def means(found: Mapping[str, Estimate], scale: Scale) -> Figure:
+    """The mean of each system with its interval, as far as it has one, the first above."""
+    figure = Figure(figsize=(7.6, 1.4 + 0.34 * len(found)), layout="constrained")
+    axes = figure.subplots()
+    for place, one in enumerate(found.values()):
+        if one.low is not None and one.high is not None:
+            ends = [max(one.low, scale.low), min(one.high, scale.high)]
+            axes.plot(ends, [place, place], color=BLUE, linewidth=2, solid_capstyle="butt")
+        value = one.value or 0.0
+        axes.plot([value], [place], "o", color=BLUE, markersize=7)
+        axes.annotate(f"{value:.2f}", (value, place), (0, 6), ha="center", **_BY)
+    names = [name if len(name) <= _NAME else f"{name[:_NAME]}…" for name in found]
+    axes.set_yticks(range(len(names)), labels=names, parse_math=False)  # a $ is a $
+    axes.set_ylim(len(names) - 0.5, -0.7)
+    axes.margins(x=0.1)
+    axes.set_title("Mean score with its 95 % interval", loc="left", fontsize=12)
+    axes.set_xlabel(f"score, {scale.low} the worst and {scale.high} the best")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=GREY, alpha=0.2)
     return figure
 
 

@@ -41,6 +41,11 @@ class Estimate:
             if number is not None and not math.isfinite(number):
                 raise ValueError(f"{number} is no estimate; say None and why in the note")
 
+    @property
+    def is_not_0(self) -> bool:
+        """Whether there is an interval, and 0 is not in it."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
     def __str__(self) -> str:
         if self.value is None:
             return f"not enough data ({self.note})"

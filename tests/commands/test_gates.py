@@ -18,7 +18,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # comes with MLflow
 
 from llm_client.settings import ROOT
-from mlflow_tracking.grading.gates import Outcome, write_junit
+from mlflow_tracking.comparing.gates import Outcome, write_junit
 from tests.support.experiment_process import Done, Workspace, call, write_csv
 from tests.support.graded_csv import answer_of, grade_of
 from tests.support.judge_stub import Call, JudgeStub, serving

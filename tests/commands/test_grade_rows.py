@@ -425,7 +425,7 @@ class TestTwoRuns:
         first, second = self.graded_twice(judged, 20)
         shutil.rmtree(judged.run.folder / "grading")
         told = judged.command("compare_runs", first, second)
-        assert f"cannot tell; grade the other: grade_rows.py report --run {second}" in told.out
+        assert f"cannot tell of B; grade it: grade_rows.py report --run {second}" in told.out
 
 
 @pytest.mark.parametrize(

@@ -89,15 +89,15 @@ def test_runs_of_one_scale_are_compared_on_it(commands: Commands) -> None:
     first, second = commands.judge("checklist"), commands.judge("checklist", "--limit", "12")
     done = commands("compare_runs", first, second)
     assert done.code == 0, done.err
-    assert "B - A        +0.00" in done.out and "same score   12 of 12" in done.out
-    assert "scales " not in done.out
+    assert "B - A        +0.00" in done.out and "0-12-0" in done.out
+    assert "scales differ" not in done.err
 
 
 def test_yes_and_no_compare_with_1_5_and_say_so(commands: Commands) -> None:
     first, second = commands.judge("1-5"), commands.judge("yes/no")
     done = commands("compare_runs", first, second)
     assert done.code == 0, done.err
-    assert "scales       A 1-5, B yes/no" in done.out
+    assert "note: the runs' scales differ (A: 1-5; B: yes/no)" in done.err
 
 
 # people's scores

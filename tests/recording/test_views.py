@@ -5,8 +5,6 @@ python -m pytest tests/recording/test_views.py
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,7 +17,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Trace
 
 from llm_client.settings import ROOT
-from mlflow_tracking.grading.difference import pair_rows
 from mlflow_tracking.judge.prompt import load_prompt
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
 from mlflow_tracking.recording import publish as run_views
@@ -441,68 +438,3 @@ def test_hostile_rows_do_not_break_what_mlflow_keeps(
     assert len(found) == len(rows)
     for number, fields in enumerate(rows, 1):
         assert found[f"row {number}"].data.spans[0].outputs == fields["predictions"]
-
-
-# two runs
-
-
-def compare(workspace: Workspace, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "mlflow_tracking/compare_runs.py", *words],
-        cwd=ROOT,
-        env=workspace.environment(),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-
-
-def test_two_sets_of_answers_are_compared_row_by_row(
-    workspace: Workspace, stub: JudgeStub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    for shift in (0, 100):
-        rows = [{"inputs": f"q {n}?", "predictions": f"item-{n + shift}"} for n in range(12)]
-        data = write_csv(tmp_path / f"answers{shift}.csv", rows)
-        call(workspace, capfd, "--data", str(data), base_url=stub.base_url)
-    second, first = workspace.runs()
-    done = compare(workspace, first.id, second.id)
-    assert done.returncode == 0, done.stderr
-    difference = [true_score(f"item-{n + 100}") - true_score(f"item-{n}") for n in range(12)]
-    assert f"B - A        {sum(difference) / 12:+.2f} (95 % bootstrap" in done.stdout
-    assert "12 rows that both scored, by inputs" in done.stdout
-    name = f"comparisons/{first.id[:8]}_{second.id[:8]}.png"
-    assert all(name in run.artifacts for run in workspace.runs())
-    assert compare(workspace, first.id, second.id).stdout == done.stdout
-
-
-def test_rows_are_paired_by_answer_where_answers_are_the_same() -> None:
-    import pandas as pd
-
-    def side(*rows: tuple[int, str, str, int]) -> pd.DataFrame:
-        return pd.DataFrame(rows, columns=["row", "inputs", "predictions", "score"])
-
-    first = side((1, "q", "right", 5), (2, "q", "wrong", 1), (3, "q", "wrong", 2))
-    second = side((1, "q", "wrong", 3), (2, "q", "right", 4))
-    pairs, keys = pair_rows(first, second)
-    assert keys == ["inputs", "predictions"]
-    assert pairs[["score_a", "score_b"]].to_numpy().tolist() == [[5, 4], [1, 3]]
-
-
-def test_runs_that_cannot_be_compared_end_in_one_line(
-    workspace: Workspace, stub: JudgeStub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("a", "b"):
-        rows = [{"inputs": f"{name}?", "predictions": "item-1"}]
-        data = write_csv(tmp_path / f"{name}.csv", rows)
-        call(workspace, capfd, "--data", str(data), base_url=stub.base_url)
-    second, first = workspace.runs()
-    for words, cause in (
-        ((first.id, "0" * 32), "run 0000"),
-        ((first.id, first.id), "the same run"),
-        ((first.id, second.id), "no question that both judged"),
-    ):
-        done = compare(workspace, *words)
-        assert done.returncode == 2 and not done.stdout
-        assert cause in done.stderr and done.stderr.count("\n") == 1

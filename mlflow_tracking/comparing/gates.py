@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-import pandas as pd
+import numpy as np
 from mlflow import MlflowClient
 
 from mlflow_tracking.command.console import shorten
@@ -22,7 +22,8 @@ from mlflow_tracking.command.experiment import Experiment
 from mlflow_tracking.command.flags import GateFlags
 from mlflow_tracking.command.frame import check_output
 from mlflow_tracking.command.recorded_run import RecordedRun, tracking_of
-from mlflow_tracking.grading.difference import pair_rows, people_difference
+from mlflow_tracking.comparing.people import people_difference
+from mlflow_tracking.comparing.shared_rows import SharedRows, share_rows
 from mlflow_tracking.grading.judged_run import JudgedRun, read_run
 from mlflow_tracking.grading.kept import kept_grades
 from mlflow_tracking.judge.verdict import Verdict
@@ -31,10 +32,11 @@ from mlflow_tracking.recording.results import results_table
 from mlflow_tracking.recording.run import TrackingError, mlflow_errors
 from mlflow_tracking.recording.summary import Summary
 from mlflow_tracking.rows.graded import GradedData
-from mlflow_tracking.rows.item import ANSWER, DataError
+from mlflow_tracking.rows.item import DataError
 from mlflow_tracking.rows.scale import Scale
-from mlflow_tracking.stats.estimate import MIN_ROWS, Estimate, mean_interval, not_enough_data
+from mlflow_tracking.stats.estimate import MIN_ROWS, Estimate, not_enough_data
 from mlflow_tracking.stats.prediction_powered import HumanMean
+from mlflow_tracking.stats.several_means import compare_means
 
 MISSED = 3  # the exit code of a bar that was missed
 _WIDTH = 500  # characters of a line in a file: a server's fault can be long
@@ -140,11 +142,11 @@ class Gates:
         if run.run_id == baseline.run.run_id:
             raise TrackingError(f"--not-worse-than {run.run_id}: is this very run; name another")
         this = _judged_run(run.experiment, run.run_id, verdicts)
-        pairs, keys = pair_rows(baseline.run.rows, this.rows)
-        found, by = _by_people(baseline, this, pairs, same_answers=ANSWER in keys, human=human)
+        pair = share_rows([baseline.run, this])
+        found, by = _by_people(baseline, pair, human)
         if found.low is None:
             why = by
-            found, over = _by_judge(pairs)
+            found, over = _by_judge(pair)
             by = f"by the judge, {over} of {len(verdicts)} rows ({why})"
         what = f"this run less that one is {found} {by}"
         return _clears(found, 0 - self.flags.points, what)  # 0 and not -0 without a margin
@@ -198,8 +200,7 @@ def _check_comparable(other: JudgedRun, experiment: Experiment, scale: Scale) ->
             "prompt of the same scale"
         )
     this = _judged_run(experiment, "", [None] * len(experiment.data.rows))
-    pairs, _ = pair_rows(other.rows, this.rows)
-    if pairs["score_a"].dropna().empty:
+    if np.isnan(share_rows([other, this]).scores()[:, 0]).all():
         data = experiment.data.path
         raise TrackingError(f"{gate}: has no score of any question of {data}; take another run")
 
@@ -235,31 +236,27 @@ def _reaches(bar: float, summary: Summary, human: HumanMean | None) -> tuple[boo
 
 
 def _by_people(
-    baseline: Baseline,
-    this: JudgedRun,
-    pairs: pd.DataFrame,
-    same_answers: bool,
-    human: HumanMean | None,
+    baseline: Baseline, pair: SharedRows, human: HumanMean | None
 ) -> tuple[Estimate, str]:
     """What people would say of the difference and over what; or why they say nothing."""
+    this = pair.runs[1]
     graded = kept_grades(this.run_id, this.items, this.scale) if human else None
     if not graded or not baseline.graded:
         one = "only one of the two runs is graded" if graded or baseline.graded else ""
         return not_enough_data(0, ""), one or "no row is graded"
-    if same_answers:
+    if pair.same_answers:
         return not_enough_data(0, ""), "the answers are the same, and people's grades with them"
-    found, over = people_difference((baseline.run, this), (baseline.graded, graded), pairs)
+    found, over = people_difference(pair, (baseline.graded, graded))
     if found.low is None:
         return found, f"{over}: people's has no interval"
     return found, f"by people, {over}"
 
 
-def _by_judge(pairs: pd.DataFrame) -> tuple[Estimate, str]:
+def _by_judge(pair: SharedRows) -> tuple[Estimate, str]:
     """The mean difference of the scores, this run less the other, as compare_runs.py has it."""
-    both = pairs.dropna(subset=["score_a", "score_b"])
-    apart = (both["score_b"].astype(float) - both["score_a"].astype(float)).tolist()
-    mean = sum(apart) / len(apart) if apart else None
-    return _estimate(mean, mean_interval(apart), len(apart)), f"over {len(apart)}"
+    both = pair.scored_by_all()
+    [difference] = compare_means(both.scores(), both.questions).differences
+    return difference.estimate, f"over {len(both.places)}"
 
 
 def _estimate(mean: float | None, interval: tuple[float, float] | None, rows: int) -> Estimate:
