@@ -130,7 +130,39 @@ def _pair(row: int, question: int, items: Sequence[Item], first: int, second: in
     return Pair(row, question, first, second, item)
 
 
-def check_comparing(
+@dataclass(frozen=True)
+class PairwisePlan:
+    """Which pairs are asked about, and whom; checked before anything is asked."""
+
+    chosen: Chosen
+    experiment: Experiment
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before it begins."""
+        return (*self.experiment.judge.warnings, *self.chosen.notes())
+
+    @property
+    def judge(self) -> str:
+        """Who compares, and by which prompt."""
+        judge = self.experiment.judge.settings
+        return f"{judge.model} ({judge.prompt.path.name})"
+
+    @property
+    def params(self) -> dict[str, object]:
+        """Every setting that could change a number."""
+        judge = self.experiment.judge.settings
+        return {
+            "pairwise_judge": judge.model,
+            "pairwise_judge_root": judge.model_root,
+            "pairwise_prompt_file": judge.prompt.path.name,
+            "pairwise_prompt_sha256": judge.prompt.sha256,
+            "pairwise_comparisons": f"{len(self.chosen.pairs)} of {self.chosen.of}",
+            "pairwise_seed": SEED,
+        }
+
+
+def plan_pairwise(
     chosen: Chosen,
     shared: SharedRows,
     prompt: Path,
@@ -138,7 +170,7 @@ def check_comparing(
     calls: CallFlags,
     kept: RunFlags,
     settings: Settings,
-) -> Experiment:
+) -> PairwisePlan:
     """Check that the judge can be asked; raises the mistake of what is wrong."""
     direct = load_pairwise_prompt(prompt, ())
     wanted = JudgeSettings(model, direct, ask_claim=False, score_only=True)
@@ -147,20 +179,22 @@ def check_comparing(
     digest = hashlib.sha256(json.dumps(questions).encode()).hexdigest()
     data = DataSet(Path(shared.runs[0].data), digest, "", ())
     items = [pair.item for pair in chosen.asked]
-    return check_judge(data, items, None, wanted, calls, kept, settings)
+    return PairwisePlan(chosen, check_judge(data, items, None, wanted, calls, kept, settings))
 
 
-def compare_directly(command: str, chosen: Chosen, plan: Experiment) -> Verdicts | None:
+def ask_pairwise(plan: PairwisePlan) -> Verdicts | None:
     """Ask for the verdicts that the journal has not; None, and a line, if that was stopped."""
-    asked = chosen.asked
-    passes = pairwise_passes(plan.judge.settings, [pair.item for pair in asked])
-    verdicts = judge_and_keep(command, plan, passes, "pairwise", plan.data.sha256)
+    asked, experiment = plan.chosen.asked, plan.experiment
+    passes = pairwise_passes(experiment.judge.settings, [pair.item for pair in asked])
+    verdicts = judge_and_keep(
+        "compare_runs", experiment, passes, "pairwise", experiment.data.sha256
+    )
     if verdicts is None:
         return None
     orders = (winners(chances) for chances in chances_of_a(verdicts))
     told = dict(zip(asked, zip(*orders, strict=True), strict=True))
     tie: tuple[Winner | None, Winner | None] = ("tie", "tie")
-    a_first, b_first = zip(*(told.get(pair, tie) for pair in chosen.pairs), strict=True)
+    a_first, b_first = zip(*(told.get(pair, tie) for pair in plan.chosen.pairs), strict=True)
     failed = [v for both in verdicts.values() for v in both if v and v.failed]
     why = f"{failed[0].status}, {failed[0].reason}" if failed else ""
-    return Verdicts(chosen.pairs, a_first, b_first, why)
+    return Verdicts(plan.chosen.pairs, a_first, b_first, why)

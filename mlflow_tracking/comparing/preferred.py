@@ -3,15 +3,17 @@
 python mlflow_tracking/compare_runs.py RUN RUN RUN --pairwise
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mlflow_tracking.comparing.pairwise import SEED, Verdicts
+from mlflow_tracking.command.console import warn
+from mlflow_tracking.command.frame import same_command
+from mlflow_tracking.comparing.pairwise import SEED, PairwisePlan, Verdicts, ask_pairwise
 from mlflow_tracking.rows.item import ANSWER_A, ANSWER_B, QUESTION
 from mlflow_tracking.stats.bradley_terry import BradleyTerry, Comparisons, bradley_terry
 from mlflow_tracking.stats.estimate import Array, Estimate, bootstrap_estimate
@@ -146,6 +148,24 @@ class Told:
     markdown: str
     metrics: dict[str, float]
     table: pd.DataFrame  # every comparison, with the verdicts in both orders
+    params: Mapping[str, object] = field(default_factory=dict)
+    missing: str = ""  # which verdicts there are not, why, and how to go on
+
+
+def ask_and_tell(plan: PairwisePlan, labels: Sequence[str]) -> Told | None:
+    """Have the pairs compared and measure it; None, and a line, where there is nothing to tell."""
+    verdicts = ask_pairwise(plan)
+    if verdicts is None:
+        return None
+    of, missing = len(verdicts.pairs), ""
+    if verdicts.missing:
+        missing = f"{verdicts.missing} of {of} comparisons have no verdict ({verdicts.why}); "
+        missing += f"go on with them: {same_command()}"
+    if verdicts.missing == len(plan.chosen.asked):
+        warn(f"compare_runs: {missing}")
+        return None
+    found = prefer(judged(verdicts, plan.chosen.systems))
+    return replace(tell(found, verdicts, labels, plan.judge), params=plan.params, missing=missing)
 
 
 def tell(found: Preferred, verdicts: Verdicts, labels: Sequence[str], judge: str) -> Told:
@@ -155,11 +175,11 @@ def tell(found: Preferred, verdicts: Verdicts, labels: Sequence[str], judge: str
     head += f"; {equal} of equal answers are ties" if equal else ""
     systems, pairs = _system_cells(found, labels), _pair_cells(found, labels)
     words = (("place", _place(found)), ("length", _length(found)))
-    lines = [f"directly     {head}", *_aligned(systems), *_aligned(pairs)]
+    lines = [f"directly     {head}", "", *_aligned(systems), "", *_aligned(pairs), ""]
     lines += [f"{name:<12} {text}" for name, text in words]
-    parts = [f"Asked directly: {head}.", _as_markdown(systems), _as_markdown(pairs)]
-    parts += [f"- {name}: {text}" for name, text in words]
-    markdown = "\n\n".join(parts[:3]) + "\n\n" + "\n".join(parts[3:])
+    tables = (_as_markdown(systems), _as_markdown(pairs))
+    listed = "\n".join(f"- {name}: {text}" for name, text in words)
+    markdown = "\n\n".join((f"Asked directly: {head}.", *tables, listed)) + "\n"
     metrics = {
         f"pairwise_{name}{end}": value
         for name, estimate in _named(found, labels)
@@ -189,7 +209,9 @@ def _system_cells(found: Preferred, labels: Sequence[str]) -> Sequence[tuple[str
     if found.strengths.controlled:
         kinds["at equal lengths"] = found.strengths.controlled
     columns = (map(str, strengths.systems) for strengths in kinds.values())
-    return [("", *kinds), *zip(labels, *columns, strict=True)]
+    order = np.argsort([-(one.value or 0.0) for one in found.strengths.best.systems])
+    cells = list(zip(labels, *columns, strict=True))
+    return [("", *kinds), *(cells[place] for place in order)]
 
 
 def _pair_cells(found: Preferred, labels: Sequence[str]) -> Sequence[tuple[str, ...]]:
