@@ -19,6 +19,8 @@ from mlflow_tracking.stats.bradley_terry import BradleyTerry, Comparisons, bradl
 from mlflow_tracking.stats.estimate import Array, Estimate, bootstrap_estimate
 from mlflow_tracking.validation.pairs import merge_orders
 
+PAIRS_ASKED, ALL_COMPARISONS = "pairwise_pairs.json", "pairwise.json"  # the tables in MLflow
+_FEW, _LISTED = 10, 20  # pairs of systems: all are listed; at most so many with a better one
 _SIDE = {"a": 1.0, "tie": 0.0, "b": -1.0}
 
 
@@ -147,6 +149,7 @@ class Told:
     lines: tuple[str, ...]
     markdown: str
     metrics: dict[str, float]
+    pairs: pd.DataFrame  # every two systems
     table: pd.DataFrame  # every comparison, with the verdicts in both orders
     params: Mapping[str, object] = field(default_factory=dict)
     missing: str = ""  # which verdicts there are not, why, and how to go on
@@ -188,7 +191,7 @@ def tell(found: Preferred, verdicts: Verdicts, labels: Sequence[str], judge: str
     }
     shares = {"comparisons": found.compared, "order_decides": found.order_decides / found.asked}
     metrics |= {f"pairwise_{name}": float(value) for name, value in shares.items()}
-    return Told(tuple(lines), markdown, metrics, _table(verdicts, labels))
+    return Told(tuple(lines), markdown, metrics, _pairs(found, labels), _table(verdicts, labels))
 
 
 def _named(found: Preferred, labels: Sequence[str]) -> Iterator[tuple[str, Estimate]]:
@@ -197,8 +200,6 @@ def _named(found: Preferred, labels: Sequence[str]) -> Iterator[tuple[str, Estim
         kinds["raw_win_rate"] = found.strengths.raw
     for name, strengths in kinds.items():
         yield from ((f"{name}_{x}", one) for x, one in zip(labels, strengths.systems, strict=True))
-    for record in found.records:
-        yield f"{labels[record.first]}_over_{labels[record.second]}", record.rate
     yield "favours_first", found.favours_first
     if found.strengths.longer:
         yield "longer_wins", found.strengths.longer
@@ -215,31 +216,39 @@ def _system_cells(found: Preferred, labels: Sequence[str]) -> Sequence[tuple[str
 
 
 def _pair_cells(found: Preferred, labels: Sequence[str]) -> Sequence[tuple[str, ...]]:
+    """All pairs if they are few, otherwise those with a better one."""
     wins = "wins at equal lengths" if found.strengths.controlled else "wins"
     cells = [("", "won-tied-lost", f"{wins}, all intervals at once", "")]
-    for one in found.records:
+    listed = list(found.records)
+    if len(listed) > _FEW:
+        listed = [one for one in listed if one.better is not None][:_LISTED]
+    for one in listed:
         better = "cannot tell" if one.better is None else f"{labels[one.better]} is better"
         counts = f"{one.wins}-{one.ties}-{one.losses}"
-        names = f"{labels[one.first]} over {labels[one.second]}"
-        cells.append((names, counts, str(one.rate), better))
+        cells.append(
+            (f"{labels[one.first]} over {labels[one.second]}", counts, str(one.rate), better)
+        )
+    if rest := len(found.records) - len(listed):
+        cells.append(("others", f"{rest} pairs", f"are in {PAIRS_ASKED}", ""))
     return cells
 
 
 def _place(found: Preferred) -> str:
     first = found.favours_first
-    favours = "neither place"
-    if first.low is not None and first.high is not None and not first.low <= 0 <= first.high:
-        favours = "the first place" if first.low > 0 else "the second place"
     decides = f"the order decides {found.order_decides} of {found.asked} comparisons (ties)"
-    return f"{decides}; preference for the first place {first}: favours {favours}"
+    told = f"{decides}; preference for the first place {first}"
+    if first.low is None or first.high is None:
+        return told
+    favours = "the first" if first.low > 0 else "the second" if first.high < 0 else "neither"
+    return f"{told}: favours {favours}"
 
 
 def _length(found: Preferred) -> str:
     wins = f"the longer answer wins {found.longer_wins} of {found.longer_or_shorter_wins}"
     if found.strengths.longer is None:
         return f"{wins}; no control: the lengths cannot be told from the systems"
-    more = f"{found.spread:.0f} characters"
-    return f"{wins}; of two equally good answers, one longer by {more} {found.strengths.longer}"
+    more = f"of two equally good answers one longer by {found.spread:.0f} characters wins"
+    return f"{wins}; {more} {found.strengths.longer}"
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
@@ -253,6 +262,23 @@ def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
 def _as_markdown(cells: Sequence[Sequence[str]]) -> str:
     head, *rows = (f"| {' | '.join(row)} |" for row in cells)
     return "\n".join([head, "|" + " --- |" * len(cells[0]), *rows])
+
+
+def _pairs(found: Preferred, labels: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "system": labels[one.first],
+            "over": labels[one.second],
+            "wins": one.wins,
+            "ties": one.ties,
+            "losses": one.losses,
+            "win_rate": one.rate.value,
+            "low": one.rate.low,
+            "high": one.rate.high,
+            "better": "" if one.better is None else labels[one.better],
+        }
+        for one in found.records
+    )
 
 
 def _table(verdicts: Verdicts, labels: Sequence[str]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import mlflow
 import pandas as pd
 
 from llm_client.settings import Settings
-from mlflow_tracking.comparing.preferred import Told
+from mlflow_tracking.comparing.preferred import ALL_COMPARISONS, PAIRS_ASKED, Told
 from mlflow_tracking.comparing.systems import Comparison
 from mlflow_tracking.comparing.told import ALL_PAIRS, markdown
 from mlflow_tracking.recording.plots import comparison, means
@@ -57,7 +57,8 @@ def _log(compared: Comparison, direct: Told | None) -> None:
         text += f"\n{direct.markdown}"
         mlflow.log_params(dict(direct.params))
         mlflow.log_metrics({f"{_METRICS}/{name}": v for name, v in direct.metrics.items()})
-        mlflow.log_table(direct.table, "pairwise.json")
+        mlflow.log_table(direct.pairs, PAIRS_ASKED)
+        mlflow.log_table(direct.table, ALL_COMPARISONS)
     mlflow.log_text(text, "comparison.md")
     mlflow.set_tag(DESCRIPTION_TAG, text)
     mlflow.log_table(_systems(compared), "systems.json")

@@ -73,9 +73,9 @@ def test_what_the_order_decides_is_a_tie_and_told() -> None:
 @pytest.mark.parametrize(
     ("a_first", "b_first", "told"),
     [
-        ("a" * 12, "b" * 12, "1.00 (1.00 to 1.00): favours the first place"),
-        ("b" * 12, "a" * 12, "-1.00 (-1.00 to -1.00): favours the second place"),
-        ("ab" * 6, "ab" * 6, "0.00 (0.00 to 0.00): favours neither place"),
+        ("a" * 12, "b" * 12, "1.00 (1.00 to 1.00): favours the first"),
+        ("b" * 12, "a" * 12, "-1.00 (-1.00 to -1.00): favours the second"),
+        ("ab" * 6, "ab" * 6, "0.00 (0.00 to 0.00): favours neither"),
     ],
     ids=["first", "second", "fair"],
 )
@@ -114,16 +114,27 @@ def test_equal_answers_are_ties_that_say_nothing_of_the_place() -> None:
 
 
 def test_what_is_told_and_recorded_are_the_same_numbers() -> None:
-    given = verdicts("aab" * 10, "aab" * 10)
+    given = verdicts("aaab" * 10, "aaab" * 10)
     found = found_of(given)
     told = tell(found, given, "AB", "stub")
     best = found.strengths.best.systems[0]
     assert told.metrics["pairwise_win_rate_A"] == best.value
     assert told.metrics["pairwise_win_rate_A_low"] == best.low
-    assert told.metrics["pairwise_A_over_B"] == found.records[0].rate.value
-    assert told.metrics["pairwise_comparisons"] == 30
+    [pair] = told.pairs.to_dict("records")
+    assert (pair["win_rate"], pair["better"]) == (found.records[0].rate.value, "A")
+    assert told.metrics["pairwise_comparisons"] == 40
     for text in ("\n".join(told.lines), told.markdown):
         assert str(best) in text
-        assert "20-0-10" in text
-        assert "B" in text
+        assert "30-0-10" in text
     assert told.markdown.count("\n| --- |") == 2
+
+
+def test_of_many_systems_only_the_pairs_that_differ_are_listed() -> None:
+    many = World((2.0, *[0.0] * 5), (400.0,) * 6)
+    found = prefer(many.draw(60, np.random.default_rng(0)))
+    told = tell(found, verdicts("a" * 12, "a" * 12), "ABCDEF", "stub")
+    assert len(told.pairs) == 15
+    listed = [line for line in told.lines if " over " in line]
+    assert len(listed) == 5
+    assert all(line.startswith("A over ") and line.endswith("A is better") for line in listed)
+    assert any(line.startswith("others       10 pairs") for line in told.lines)
