@@ -13,7 +13,7 @@ from scipy import stats
 from mlflow_tracking.stats.estimate import LEVEL, MIN_ROWS, Array, Estimate
 
 Places = NDArray[np.int64]
-_RESAMPLES, _FEWEST, _CELLS = 2_000, 400, 2_000_000  # as of stats/estimate.py
+_RESAMPLES, _FEWEST, _CELLS = 1_000, 400, 2_000_000
 _PRIOR = 0.5  # of a win, and of a loss: Jeffreys' prior of a share
 _STEPS, _LONGEST_STEP, _NEAR = 60, 2.0, 1e-4  # in log odds; the step after _NEAR is _NEAR^2
 _LEAST = 1e-6  # strengths are known up to a constant: with this they sum to 0
@@ -74,9 +74,9 @@ def bradley_terry(found: Comparisons, seed: int = 0) -> BradleyTerry:
     The bootstrap is the Bayesian one (Rubin, 1981) with half a win and half a loss for each pair of
     systems, and for the longer answer, as its prior (Muliere and Secchi, 1996): a system that
     always wins has a finite strength, and its interval a width. Of one pair that is Jeffreys'
-    interval. The intervals of pairs hold at once for all of them, with 95 %: percentiles at the
-    level that keeps so many resamples within all of them (Mandel and Betensky, 2008). All are
-    widened for few questions as Student's are (Hesterberg, 2015, "expanded percentiles").
+    interval. Intervals are percentiles, widened for few questions as Student's are (Hesterberg,
+    2015, "expanded percentiles"). Those of pairs hold at once, with 95 %: all are stretched by one
+    factor until 95 % of the resamples lie within every one of them.
     """
     versus = np.zeros((len(found.wins), found.systems))
     rows = np.arange(len(versus))
@@ -112,12 +112,14 @@ def _interval(draws: Array, found: Comparisons, at_once: bool = False) -> tuple[
         note = f"fewer than {MIN_ROWS} questions"
         return tuple(Estimate(float(one), None, None, n, note) for one in value)
     tail = (1 - LEVEL) / 2
-    if at_once:
-        ranks = resamples.argsort(axis=0).argsort(axis=0)
-        outermost = np.minimum(ranks, len(ranks) - 1 - ranks).min(axis=1)
-        tail = float(np.quantile(outermost, 1 - LEVEL)) / (len(ranks) - 1)
+    low, middle, high = np.quantile(resamples, [tail, 0.5, 1 - tail], axis=0)
+    away = resamples - middle
+    outermost = (away / np.where(away > 0, high - middle, low - middle)).max(axis=1)
+    stretch = max(1.0, float(np.quantile(outermost, LEVEL))) if at_once else 1.0
     tail = stats.norm.cdf(stats.t.ppf(tail, n - 1) * np.sqrt(n / (n - 1)))
     low, high = np.quantile(resamples, [tail, 1 - tail], axis=0)
+    low = np.maximum(0, middle - stretch * (middle - low))
+    high = np.minimum(1, middle + stretch * (high - middle))
     ends = zip(value, low, high, strict=True)
     return tuple(Estimate(float(v), float(a), float(b), n) for v, a, b in ends)
 
@@ -153,7 +155,7 @@ def _prior_rows(systems: int, columns: int) -> Array:
 def _fit(design: Array, wins: Array, weights: Array, start: Array) -> Array:
     """Logistic regressions by Newton's method, one for each line of `weights`.
 
-    statsmodels and sklearn fit one a call, a millisecond each: the 2,000 resamples of two models
+    statsmodels and sklearn fit one a call, a millisecond each: the 1,000 resamples of two models
     would take seconds. The tests hold it to statsmodels.
     """
     columns = design.shape[1]
