@@ -91,13 +91,13 @@ def compare_and_record() -> int:
     plan = plan_directly(runs, given, calls, kept, settings) if given.pairwise else None
     for note in (*compared.notes, *(plan.notes if plan else ())):
         warn(f"note: {note}")
-    say("\n".join([*told(compared), "", *most_apart(compared, given.moved)]))
-    say()
+    for block in (told(compared), most_apart(compared, given.moved)):
+        say("".join(f"{line}\n" for line in block))
     direct = ask_and_tell(plan, [one.letter for one in compared.systems]) if plan else None
     if plan and direct is None:
         return 1
     if direct:
-        say("\n".join([*direct.lines, ""]))
+        say("".join(f"{line}\n" for line in direct.lines))
     if given.markdown:
         text = markdown(compared) + (f"\n{direct.markdown}" if direct else "")
         given.markdown.write_text(text, encoding="utf-8")

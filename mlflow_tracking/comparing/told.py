@@ -33,7 +33,9 @@ def told(compared: Comparison) -> list[str]:
     lines += ["", f"intervals    {_level(compared)}"]
     lines += [f"{_who(one, compared):<12} {_said(one)}" for one in listed]
     lines += [f"others       {rest}"] if rest else []
-    return [*lines, *(f"people       {line}" for line in compared.people)]
+    lines += [f"people       {line}" for line in compared.people[:_LISTED]]
+    more = len(compared.people) - _LISTED
+    return [*lines, f"people       {more} lines more in comparison.md"] if more > 0 else lines
 
 
 def most_apart(compared: Comparison, rows: int) -> list[str]:
@@ -59,8 +61,8 @@ def markdown(compared: Comparison) -> str:
     lines += [f"Differences, intervals {_level(compared)}:", ""]
     lines += [f"- **{_who(one, compared)}** {_said(one)}" for one in listed]
     lines += [f"- {rest}"] if rest else []
-    if compared.people:
-        lines += ["", "What people would say:", "", *(f"- {line}" for line in compared.people)]
+    people = [f"- {line}" for line in compared.people]
+    lines += ["", "What people would say, each interval by itself:", "", *people] if people else []
     lines += [line for note in compared.notes for line in ("", f"Note: {_escaped(note)}.")]
     return "\n".join(lines) + "\n"
 
@@ -68,8 +70,8 @@ def markdown(compared: Comparison) -> str:
 def _cells(one: System) -> tuple[str, ...]:
     mean, record = one.mean, f"{one.wins}-{one.ties}-{one.losses}"
     value = two_places(mean.value or 0.0)
-    interval = f"none: {mean.note}"
-    if mean.low is not None and mean.high is not None:
+    interval = mean.note
+    if not interval and mean.low is not None and mean.high is not None:
         # Scores end where the scale does; an interval of Student's does not know it.
         low, high = max(mean.low, one.run.scale.low), min(mean.high, one.run.scale.high)
         interval = f"{two_places(low)} to {two_places(high)}"
@@ -94,14 +96,18 @@ def _level(compared: Comparison) -> str:
 
 
 def _listed(compared: Comparison) -> tuple[Sequence[Difference], str]:
-    """The pairs to list, and what is said of the others."""
+    """The pairs to list, of many the furthest apart first, and what is said of the others."""
     pairs = compared.found.differences
     if len(pairs) <= _FEW:
         return pairs, ""
-    differ = [one for one in pairs if one.differs]
+    differ = sorted(filter(lambda one: one.differs, pairs), key=_distance, reverse=True)
     unlisted = f"{len(differ) - _LISTED} pairs differ, " if len(differ) > _LISTED else ""
     rest = f"{unlisted}{len(pairs) - len(differ)} pairs cannot be told apart; all in {ALL_PAIRS}"
     return differ[:_LISTED], rest
+
+
+def _distance(one: Difference) -> float:
+    return abs(one.estimate.value or 0.0)
 
 
 def _who(one: Difference, compared: Comparison) -> str:
@@ -111,11 +117,11 @@ def _who(one: Difference, compared: Comparison) -> str:
 def _said(one: Difference) -> str:
     """The difference, its interval, and whether it is one; what is shown agrees with that."""
     found = one.estimate
-    if found.low is None or found.high is None:
-        return f"{_signed(found.value or 0.0)} (no interval: {found.note}): cannot tell"
-    interval = f"({_signed(found.low)} to {_signed(found.high)})"
+    between = found.note
+    if not between and found.low is not None and found.high is not None:
+        between = f"{_signed(found.low)} to {_signed(found.high)}"
     verdict = "differs" if one.differs else "cannot tell"
-    return f"{_signed(found.value or 0.0)} {interval}: {verdict}"
+    return f"{_signed(found.value or 0.0)} ({between}): {verdict}"
 
 
 def _signed(number: float) -> str:

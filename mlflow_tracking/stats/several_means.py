@@ -17,9 +17,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from mlflow_tracking.stats.estimate import LEVEL, MIN_ROWS, Array, Estimate, not_enough_data
 
+SAME = "the same on every row"  # an interval without width, which says nothing of other rows
 _ROUNDING = 1e-9  # points: what is below it is none
 
 
@@ -61,11 +63,11 @@ def compare_means(scores: Array, groups: Sequence[str]) -> SeveralMeans:
     grouped = MIN_ROWS <= len(different) < rows
     values = _group_values(scores, codes, len(different)) if grouped else scores
     pairs = list(combinations(range(scores.shape[1]), 2))
-    both = (1 + LEVEL) / 2
-    means = tuple(_estimate(column, both, rows) for column in values.T)
+    tails = (1 - LEVEL) / 2 / np.array([1, len(pairs)])
+    own, together = stats.t.isf(tails, len(values) - 1).tolist()
+    means = tuple(_estimate(column, own, rows) for column in values.T)
     differences = tuple(
-        Difference(a, b, _estimate(values[:, b] - values[:, a], 1 - (1 - both) / len(pairs), rows))
-        for a, b in pairs
+        Difference(a, b, _estimate(values[:, b] - values[:, a], together, rows)) for a, b in pairs
     )
     return SeveralMeans(means, differences, len(values), grouped)
 
@@ -78,16 +80,15 @@ def _group_values(scores: Array, codes: NDArray[np.int64], groups: int) -> Array
     return np.asarray(mean + (totals - sizes[:, None] * mean) * groups / len(scores))
 
 
-def _estimate(values: Array, quantile: float, rows: int) -> Estimate:
-    """The mean with its t interval, which has no width where no value differs."""
+def _estimate(values: Array, wide: float, rows: int) -> Estimate:
+    """The mean and `wide` standard errors around it."""
     units = len(values)
     if not units:
         return not_enough_data(0, "no rows")
     mean = round(float(values.mean()), 9) + 0.0
     if units < MIN_ROWS:
         return Estimate(mean, None, None, rows, f"fewer than {MIN_ROWS} rows")
-    from scipy import stats  # half a second, which no run needs
-
     error = float(values.std(ddof=1)) / math.sqrt(units)
-    half = float(stats.t.ppf(quantile, units - 1)) * error if error > _ROUNDING else 0.0
-    return Estimate(mean, mean - half, mean + half, rows)
+    if error < _ROUNDING:
+        return Estimate(mean, mean, mean, rows, SAME)
+    return Estimate(mean, mean - wide * error, mean + wide * error, rows)

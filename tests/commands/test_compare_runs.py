@@ -7,6 +7,7 @@ test_other_scales.py compare runs that it made.
 """
 
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from llm_client.settings import ROOT
 from mlflow_tracking.grading.judged_run import last_run
 from mlflow_tracking.recording.results import RESULTS_TABLE
 from mlflow_tracking.recording.run import RUN_TAGS
-from tests.support.experiment_process import Done, Workspace, call
+from tests.support.experiment_process import Done, Workspace, call, write_csv
+from tests.support.graded_csv import answer_of, grade_of
+from tests.support.judge_stub import JudgeStub, serving
 
 ROWS = 40
 EVEN = [1 + n % 4 for n in range(ROWS)]
@@ -120,7 +123,8 @@ def test_many_systems_stay_readable(runs: Runs) -> None:
     done = runs.compare(*ids)
     assert done.code == 0, done.err
     table = runs.workspace.last_run().table("differences.json")
-    differ = [f"{row['system']} - {row['less']}" for row in table if row["differs"]]
+    found = sorted(table, key=lambda row: -abs(row["difference"]))
+    differ = [f"{row['system']} - {row['less']}" for row in found if row["differs"]]
     assert len(table) == 66 and 0 < len(differ) < 66
     told = [line.partition("  ")[0] for line in done.out.splitlines() if line.endswith("differs")]
     assert told == differ[:20]
@@ -174,6 +178,42 @@ def test_what_cannot_be_compared_ends_in_one_line(runs: Runs) -> None:
         assert done.code == 2 and not done.out, words
         assert cause in done.err and done.err.count("\n") == 1
     assert len(runs.workspace.runs()) == len(ids)
+
+
+def test_a_noisy_judge_still_orders_three_systems(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From the files of answers to the table; the second and the third are equally good."""
+    ids: list[str] = []
+    with serving(JudgeStub()) as stub:
+        stub.judge = lambda given: min(5, max(1, grade_of(given.answer) + noise_of(given.answer)))
+        for name, better in (("a.csv", 0), ("b.csv", 1), ("c.csv", 1)):
+            rows = [
+                {
+                    "inputs": f"What is item-{n}?",
+                    "predictions": f"{name} {answer_of(n, 2 + better)}",
+                }
+                for n in range(ROWS)
+            ]
+            data = str(write_csv(tmp_path / name, rows))
+            judged = Workspace(tmp_path, with_database=not ids)
+            flags = ("--data", data, "--run-name", name, "--score-only", "--no-claim")
+            assert call(judged, capfd, *flags, base_url=stub.base_url).code == 0
+            ids.append(judged.last_run().id)
+    script = ROOT / "mlflow_tracking/compare_runs.py"
+    done = call(Workspace(tmp_path, with_database=False, script=script), capfd, *ids)
+    assert done.code == 0, done.err
+    assert re.findall(r"^(. - .) .*: (.*)$", done.out, re.M) == [
+        ("B - A", "differs"),
+        ("C - A", "differs"),
+        ("C - B", "cannot tell"),
+    ]
+    assert re.findall(r"^([A-C])  ", done.out, re.M)[2] == "A"
+
+
+def noise_of(answer: str) -> int:
+    """-1, 0 or 1, by chance but always the same of one answer."""
+    return zlib.crc32(answer.encode()) % 3 - 1
 
 
 def test_names_may_be_anything(runs: Runs) -> None:
