@@ -8,6 +8,7 @@ import mlflow
 import pandas as pd
 
 from llm_client.settings import Settings
+from mlflow_tracking.comparing.preferred import ALL_COMPARISONS, PAIRS_ASKED, Told
 from mlflow_tracking.comparing.systems import Comparison
 from mlflow_tracking.comparing.told import ALL_PAIRS, markdown
 from mlflow_tracking.recording.plots import comparison, means
@@ -26,7 +27,9 @@ COMPARISON_TAGS = {"experiment_type": "llm_judge_comparison"}
 _METRICS = "llm_judge_comparison"
 
 
-def record(compared: Comparison, settings: Settings) -> tuple[str, tuple[str, ...]]:
+def record(
+    compared: Comparison, direct: Told | None, settings: Settings
+) -> tuple[str, tuple[str, ...]]:
     """Record it in the runs' experiment, or in the usual one if they are of several.
 
     Returns the new run's id, and what to type and open to look at it. Raises TrackingError.
@@ -38,18 +41,24 @@ def record(compared: Comparison, settings: Settings) -> tuple[str, tuple[str, ..
     title = f"comparison of {len(compared.systems)} runs"
     run_id = start_run(tracking, title, None, COMPARISON_TAGS)
     with first_writes(tracking):
-        _log(compared)
+        _log(compared, direct)
         end_run(complete=True)
     return run_id, look_at_it(tracking, f"experiments/{experiment_id}/runs/{run_id}")
 
 
-def _log(compared: Comparison) -> None:
+def _log(compared: Comparison, direct: Told | None) -> None:
     """Everything, into the active run."""
     systems, shared = compared.systems, compared.shared
     mlflow.log_params({f"system_{one.letter}": one.run.run_id for one in systems})
     mlflow.log_param("paired_by", " and ".join(shared.keys))
     mlflow.log_metrics(_metrics(compared))
     text = markdown(compared)
+    if direct:
+        text += f"\n{direct.markdown}"
+        mlflow.log_params(dict(direct.params))
+        mlflow.log_metrics({f"{_METRICS}/{name}": v for name, v in direct.metrics.items()})
+        mlflow.log_table(direct.pairs, PAIRS_ASKED)
+        mlflow.log_table(direct.table, ALL_COMPARISONS)
     mlflow.log_text(text, "comparison.md")
     mlflow.set_tag(DESCRIPTION_TAG, text)
     mlflow.log_table(_systems(compared), "systems.json")

@@ -287,7 +287,7 @@ def language_notes(prompt: JudgePrompt, rows: Counter[Language | None]) -> list[
         advice = f"{path.name} has no twin, write one in {LANGUAGES[language]}"
     else:
         shown = twin.relative_to(Path.cwd()) if twin.is_relative_to(Path.cwd()) else twin
-        advice = f"--prompt {shown}"
+        advice = f"--{'pairwise-prompt' if 'answer_b' in prompt.places else 'prompt'} {shown}"
     return [
         f"{count} of {total} rows are in {LANGUAGES[language]}, {path.name} is in "
         f"{LANGUAGES[asked]}; a small judge agrees more with people in the rows' own language: "

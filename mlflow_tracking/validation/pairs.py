@@ -225,13 +225,13 @@ def preferences(graded: GradedPairs, verdicts: Verdicts, seed: int) -> Preferenc
     found: list[tuple[TableColumn, Sequence[Winner | None]]] = _by_scores(verdicts[ROWS])
     direct = None
     if ORDERS[0] in verdicts:
-        a_first, b_first = _chances_of_a(verdicts)
-        direct = pairwise_agreement(_winners(a_first), _winners(b_first), human, seed)
+        a_first, b_first = chances_of_a(verdicts)
+        direct = pairwise_agreement(winners(a_first), winners(b_first), human, seed)
         both = zip(a_first, b_first, strict=True)
         mean = [None if p is None or q is None else (p + q) / 2 for p, q in both]
-        merged = merge_orders(_winners(a_first), _winners(b_first))
+        merged = merge_orders(winners(a_first), winners(b_first))
         found.append((TableColumn(_DIRECT[0], "asked, both orders"), merged))
-        found.append((TableColumn(_DIRECT[1], "asked, averaged"), _winners(mean)))
+        found.append((TableColumn(_DIRECT[1], "asked, averaged"), winners(mean)))
     ways = tuple(
         Way(column, won, pair_agreement(won, human), over_length(won, human, *texts, seed))
         for column, won in found
@@ -251,13 +251,14 @@ def _by_scores(rows: Sequence[Verdict | None]) -> list[tuple[TableColumn, Sequen
     ]
 
 
-def _chances_of_a(verdicts: Verdicts) -> tuple[list[float | None], list[float | None]]:
+def chances_of_a(verdicts: Verdicts) -> tuple[list[float | None], list[float | None]]:
     """How sure the judge was of answer a in each order."""
     a_first, b_first = ([chance_of_first(v) for v in verdicts[name]] for name in ORDERS)
     return a_first, [None if chance is None else 1 - chance for chance in b_first]
 
 
-def _winners(chance_of_a: Sequence[float | None]) -> list[Winner | None]:
+def winners(chance_of_a: Sequence[float | None]) -> list[Winner | None]:
+    """Whom the judge prefers by how sure it is of a; an even chance is a tie."""
     return [
         None if p is None else "a" if p > 0.5 else "b" if p < 0.5 else "tie" for p in chance_of_a
     ]

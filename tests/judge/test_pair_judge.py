@@ -3,6 +3,7 @@
 python -m pytest tests/judge/test_pair_judge.py
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from llm_client.caller import RetryPolicy
 from llm_client.judge_client import JudgeClient
 from llm_client.settings import ROOT
 from mlflow_tracking.judge.judge import Judge
+from mlflow_tracking.judge.preflight import language_notes
 from mlflow_tracking.judge.prompt import load_pairwise_prompt
 from mlflow_tracking.judge.reply_form import PromptError
 from mlflow_tracking.judge.settings import JudgeSettings
@@ -109,3 +111,9 @@ def test_both_orders_are_asked_and_kept_apart() -> None:
     assert (a.answer, getattr(b, "second", "")) == (PAIR.answer, PAIR.answer)
     judge = first.settings
     assert len({judge.key(a), judge.key(b), judge.key(replace(PAIR, second="other"))}) == 3
+
+
+def test_a_prompt_in_another_language_is_told_with_its_own_flag() -> None:
+    russian = load_pairwise_prompt(PROMPTS / SHIPPED[0])
+    [note] = language_notes(russian, Counter({"en": 20}))
+    assert note.endswith(f": --pairwise-prompt mlflow_tracking/prompts/{SHIPPED[1]}")
