@@ -225,9 +225,8 @@ def print_advice(advice: Advice, compared: Comparison) -> None:
     if advice.doubt:
         say(f"but          {advice.doubt}")
     say(
-        f"rests on     {compared.rows} graded rows and {compared.prompt}; speeds are those of this "
-        "machine and hour; the judge was chosen on these rows, so its agreement is a little too "
-        "good: validate_judge.py on others tells"
+        f"rests on     {compared.rows} graded rows, {compared.prompt}, and speeds of this machine "
+        "and hour; it was chosen on these rows: check its agreement on others (validate_judge.py)"
     )
 
 

@@ -113,7 +113,7 @@ def _reason(
         if not _above(one.agreement):
             parts.append(f"{one.name}'s agreement is not told from 0, {one.agreement}")
         elif one in alike:
-            parts.append(f"{one.name} may agree as well ({lead}) but is not quicker")
+            parts.append(f"{one.name} may agree as well ({lead}) but is not a tenth quicker")
         else:
             parts.append(f"{one.name} agrees less ({lead})")
     return "; ".join(parts)
@@ -127,7 +127,7 @@ def _on_panel(found: Comparison, rows: int) -> str:
     panel = found.panel
     if panel is None or panel.gain.value is None:
         return ""
-    gain = f"the mean of all {len(found.judges)} is {panel.gain} above {panel.best} alone"
+    gain = f"the mean of all {len(found.judges)} judges is {panel.gain} over {panel.best} alone"
     if _pays(panel):
         speeds = [one.speed for one in found.judges if one.speed]
         all_of_them = len(speeds) == len(found.judges)

@@ -118,7 +118,7 @@ def test_the_judge_that_agrees_with_people_is_taken_and_its_cost_is_the_servers(
     assert speed["rows"] == SCALE_ROWS
     assert f"| b | {SCALE_ROWS / speed['seconds']:.2f} (" in found.out
     assert "take         a: it agrees best with people" in found.out
-    assert f"rests on     {SCALE_ROWS} graded rows and judge_prompt.txt" in found.out
+    assert f"rests on     {SCALE_ROWS} graded rows, judge_prompt.txt, and speeds" in found.out
     assert "own family   not measured: no column model" in found.out
 
 
@@ -330,10 +330,10 @@ def test_a_real_judge_is_timed_on_rows_that_are_new_to_its_cache(
 ) -> None:
     flags = [*named(("real", judge_server.base_url), ("stub", good.base_url)), "--prompt", ENGLISH]
     for journals in ("first", "second"):  # the server has seen the rows by then
-        found = compare(SHIPPED, *flags, "--limit", "10", journals=journals)
+        found = compare(SHIPPED, *flags, "--limit", "6", journals=journals)
         assert found.code == 0
         real = found.judge("real")
-        assert (real["model"], real["scored"]) == (judge_server.model, 10)
+        assert (real["model"], real["scored"]) == (judge_server.model, 6)
         assert real["tokens"]["completion"] == 1
         assert 0 < real["tokens"]["cached"] < 0.95 * real["tokens"]["prompt"]
-        assert real["speed"]["rows"] == 10
+        assert real["speed"]["rows"] == 6

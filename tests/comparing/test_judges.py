@@ -112,8 +112,11 @@ def test_a_lead_is_read_from_both_sides() -> None:
 @pytest.mark.parametrize(
     ("panel", "words"),
     [
-        (PAYS, "a panel agrees better with people, for 0.1 hours: the mean of all 2 is 0.10"),
-        (replace(PAYS, gain=known(0.1, 0.2)), "no panel: the mean of all 2 is 0.10 (-0.10"),
+        (
+            PAYS,
+            "a panel agrees better with people, for 0.1 hours: the mean of all 2 judges is 0.10",
+        ),
+        (replace(PAYS, gain=known(0.1, 0.2)), "no panel: the mean of all 2 judges is 0.10 (-0.10"),
         (replace(PAYS, votes=known(1.0, 0.0)), "worth 1.00 (1.00 to 1.00) independent votes"),
         (replace(PAYS, gain=not_enough_data(3, "few")), ""),
     ],
