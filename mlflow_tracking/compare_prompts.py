@@ -177,14 +177,10 @@ def check_outputs(rows: RowFlags, own: OwnFlags) -> None:
 
 def load_answers(path: Path, rows: RowFlags, limit: int | None, scale: Scale) -> GradedData:
     """Answers graded on `scale`; raises DataError for pairs."""
-    from mlflow_tracking.rows.graded import GradedPairs, load_graded
-    from mlflow_tracking.rows.item import DataError
+    from mlflow_tracking.rows.graded import answers_only, load_graded
 
     sheet = rows.sheet if path == rows.data else ""
-    graded = load_graded(path, rows.encoding, limit, sheet, rows.columns, scale)
-    if isinstance(graded, GradedPairs):
-        raise DataError(f"{path}: has pairs; compare_prompts.py needs graded answers")
-    return graded
+    return answers_only(load_graded(path, rows.encoding, limit, sheet, rows.columns, scale))
 
 
 def write_examples(own: OwnFlags, examples: Sequence[Example], judge: JudgeSettings) -> Path:
@@ -222,7 +218,7 @@ def compare(
     """Measure every prompt, by its path; those of `checklists` have a mean of their own."""
     from mlflow_tracking.stats.estimate import bootstrap_estimate, difference_estimate
     from mlflow_tracking.stats.paired import spearman
-    from mlflow_tracking.validation.passes import whole_scores
+    from mlflow_tracking.validation.passes import tokens_a_row, whole_scores
 
     found: list[ComparedPrompt] = []
     first: Scores = []
@@ -233,7 +229,9 @@ def compare(
         scored = sum(score is not None for score in whole)
         agreed = bootstrap_estimate(spearman, whole, human)
         finer = bootstrap_estimate(spearman, fine, human)
-        found.append(ComparedPrompt(Path(name).name, scored, agreed, finer, over, *_tokens(rows)))
+        tokens = tokens_a_row(rows)
+        costs = tokens.prompt, tokens.cached, tokens.completion
+        found.append(ComparedPrompt(Path(name).name, scored, agreed, finer, over, *costs))
     return found
 
 
@@ -247,16 +245,6 @@ def _fine_scores(verdicts: Sequence[Verdict | None], checklist: bool) -> Scores:
         else None
         for verdict in verdicts
     ]
-
-
-def _tokens(verdicts: Sequence[Verdict | None]) -> tuple[float, float, float]:
-    """Prompt tokens, those of them from the server's cache, and completion tokens, a row."""
-    rows, called = max(1, len(verdicts)), [verdict for verdict in verdicts if verdict]
-    return (
-        sum(verdict.prompt_tokens for verdict in called) / rows,
-        sum(verdict.cached_tokens for verdict in called) / rows,
-        sum(verdict.completion_tokens for verdict in called) / rows,
-    )
 
 
 def print_comparison(compared: Sequence[ComparedPrompt], rows: int) -> None:

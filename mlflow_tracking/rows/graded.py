@@ -197,6 +197,13 @@ def load_graded(
     return _labelled_or_scored(data, scale)
 
 
+def answers_only(graded: GradedData | GradedPairs) -> GradedData:
+    """The graded answers; raises DataError for pairs."""
+    if isinstance(graded, GradedPairs):
+        raise DataError(f"{graded.data.path}: has pairs; graded answers are needed")
+    return graded
+
+
 def _without_blanks(data: DataSet) -> DataSet:
     """The rows that somebody graded; of a cluster that was drawn whole, all or none."""
     names = [name for name in data.rows[0].columns if name == GRADE or is_rater(name)]

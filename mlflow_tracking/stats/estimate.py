@@ -22,7 +22,7 @@ MIN_ROWS = 10  # below that a percentile interval is far too narrow: not enough 
 # 2,000 are enough for the ends of a 95 % interval (Efron and Tibshirani, 1993, ch. 13); of many
 # rows fewer, so that 10,000 rows take seconds: their interval is narrow, its noise too.
 _RESAMPLES, _FEWEST, _CELLS = 2_000, 400, 4_000_000
-_MAX_UNDEFINED = 0.1  # of the resamples; with more, what is left is no fair sample
+MAX_UNDEFINED = 0.1  # of the resamples; with more, what is left is no fair sample
 _NAMES = ("the judge's scores", "the human scores")
 
 
@@ -90,7 +90,7 @@ def bootstrap_estimate(
         draws = _resample(statistic, table, seed)
     defined = draws[np.isfinite(draws)]
     undefined = 1 - len(defined) / len(draws)
-    if undefined > _MAX_UNDEFINED:
+    if undefined > MAX_UNDEFINED:
         return Estimate(value, None, None, rows, f"{undefined:.0%} of the resamples have no value")
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     note = "no resample differs" if low == high else ""
@@ -133,6 +133,11 @@ def share_estimate(hits: Sequence[bool]) -> Estimate:
     return Estimate(found / n, float(low), float(high), n)
 
 
+def resamples_of(rows: int) -> int:
+    """How many resamples an interval is made of."""
+    return int(min(_RESAMPLES, max(_FEWEST, _CELLS // rows)))
+
+
 def _short(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"  # + 0.0: no '-0.00'
 
@@ -144,7 +149,7 @@ def _resample(statistic: Statistic, table: Array, seed: int) -> Array:
     result = stats.bootstrap(
         tuple(table),
         statistic,
-        n_resamples=int(min(_RESAMPLES, max(_FEWEST, _CELLS // rows))),
+        n_resamples=resamples_of(rows),
         batch=max(1, _CELLS // rows),
         vectorized=True,
         paired=True,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mlflow_tracking.command.console import warn
 from mlflow_tracking.command.experiment import Experiment
-from mlflow_tracking.command.frame import check_folder, judging
+from mlflow_tracking.command.frame import Judging, check_folder, judging
 from mlflow_tracking.judge.journal import Journal
 from mlflow_tracking.judge.judge import Judge
 from mlflow_tracking.judge.judging import (
@@ -73,14 +73,40 @@ def judge_and_keep(
     folder = plan.run.journal_dir / about
     check_folder(folder)
     journal = Journal(folder / f"{sha256[:16]}.jsonl", {about: sha256})
-    connection = plan.connection(journal)
-    verdicts = known_passes(passes, connection)
-    with judging(sum(len(one.items) for one in passes)) as found:
-        run_passes(passes, connection, verdicts, found.told)
+    verdicts, found = judge_missing(passes, plan.connection(journal))
     if found.stopped:
         warn(f"{command}: stopped: {found.stopped}; the same command again goes on")
         return None
     return verdicts
+
+
+def judge_missing(
+    passes: Sequence[JudgePass], connection: JudgeConnection
+) -> tuple[Verdicts, Judging]:
+    """Every pass's verdicts, asking for those that the journal has not, and how that ended."""
+    verdicts = known_passes(passes, connection)
+    with judging(sum(len(one.items) for one in passes)) as found:
+        run_passes(passes, connection, verdicts, found.told)
+    return verdicts, found
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A row's, on average."""
+
+    prompt: float
+    cached: float  # of the prompt's, those from the server's cache
+    completion: float
+
+
+def tokens_a_row(verdicts: Sequence[Verdict | None]) -> Tokens:
+    """Of all calls for a row, over all rows."""
+    rows, called = max(1, len(verdicts)), [verdict for verdict in verdicts if verdict]
+    return Tokens(
+        sum(verdict.prompt_tokens for verdict in called) / rows,
+        sum(verdict.cached_tokens for verdict in called) / rows,
+        sum(verdict.completion_tokens for verdict in called) / rows,
+    )
 
 
 def whole_scores(verdicts: Sequence[Verdict | None]) -> list[float | None]:
