@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from llm_client.settings import Settings, load_settings
+from mlflow_tracking.choosing.judge_names import NamedJudge, confusion, read_judge
 from mlflow_tracking.command.console import say, warn
 from mlflow_tracking.command.flags import (
     SHOWING,
@@ -43,12 +44,11 @@ from mlflow_tracking.command.flags import (
     take,
 )
 from mlflow_tracking.command.frame import INTERRUPTED, check_output, run_command, same_command
-from mlflow_tracking.comparing.judge_names import NamedJudge, confusion, read_judge
 
 if TYPE_CHECKING:
-    from mlflow_tracking.comparing.advice import Advice
-    from mlflow_tracking.comparing.judges import ComparedJudge, Comparison
-    from mlflow_tracking.comparing.kept_judges import FoundJudge, Task
+    from mlflow_tracking.choosing.advice import Advice
+    from mlflow_tracking.choosing.judges import ComparedJudge, Comparison
+    from mlflow_tracking.choosing.kept_judges import FoundJudge, Task
 
 _COMMAND = "compare_judges"
 _STANDS_OUT = 0.1  # of the prompts' tokens: other tokenizers cut the shared text otherwise
@@ -81,9 +81,9 @@ def judge_and_compare() -> int:
     rows, judge, calls, kept, own = read_flags(settings)
     check_output("--json", own.json)
     # Only now, or a typo in a flag would be told after the second that this takes.
-    from mlflow_tracking.comparing.advice import advise
-    from mlflow_tracking.comparing.judges import compare
-    from mlflow_tracking.comparing.kept_judges import ask_judge, kept_judge
+    from mlflow_tracking.choosing.advice import advise
+    from mlflow_tracking.choosing.judges import compare
+    from mlflow_tracking.choosing.kept_judges import ask_judge, kept_judge
 
     task = read_task(rows, judge, calls, kept, settings)
     found = find_judges(own.judge, task)
@@ -114,8 +114,8 @@ def read_task(
     rows: RowFlags, judge: JudgeFlags, calls: CallFlags, kept: RunFlags, settings: Settings
 ) -> Task:
     """The graded rows, and how every judge is asked about them; raises the mistake of a flag."""
+    from mlflow_tracking.choosing.kept_judges import Task
     from mlflow_tracking.command.experiment import wanted_judge
-    from mlflow_tracking.comparing.kept_judges import Task
     from mlflow_tracking.judge.prompt import load_prompt
     from mlflow_tracking.rows.graded import answers_only, load_graded
 
@@ -128,7 +128,7 @@ def read_task(
 
 def find_judges(judges: Sequence[NamedJudge], task: Task) -> list[FoundJudge]:
     """Who is there, told before anybody judges; raises PreflightError if nobody ever was."""
-    from mlflow_tracking.comparing.kept_judges import find_judge
+    from mlflow_tracking.choosing.kept_judges import find_judge
     from mlflow_tracking.judge.preflight import PreflightError
 
     found = [find_judge(one, task) for one in judges]
@@ -179,7 +179,7 @@ def _speed(one: ComparedJudge, rows: int) -> tuple[str, str]:
 
 def print_together(compared: Comparison) -> None:
     """The differences, what the judges are worth as a panel, and their own families."""
-    from mlflow_tracking.comparing.advice import family_line
+    from mlflow_tracking.choosing.advice import family_line
 
     if line := cache_line(compared.judges):
         say(f"cache        {line}")

@@ -76,10 +76,10 @@ def judge_and_record() -> int:
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
     import mlflow
 
+    from mlflow_tracking.choosing.anchors import plan_anchors
     from mlflow_tracking.command.experiment import read_experiment
     from mlflow_tracking.command.plan import plan, plan_journal
     from mlflow_tracking.command.recorded_run import recorded_run
-    from mlflow_tracking.comparing.anchors import plan_anchors
     from mlflow_tracking.comparing.gates import plan_gates
     from mlflow_tracking.custom_metrics import make_judge_metrics
     from mlflow_tracking.grading.human_mean import finest, read_drawn_grades

@@ -1,1 +1,1 @@
-"""Which is better: of several systems, of several judges, of a judge then and now?"""
+"""Which system is better, and is a run good enough?"""

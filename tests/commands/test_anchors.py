@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from llm_client.settings import ROOT
-from mlflow_tracking.comparing.anchors import ANCHORS, DRIFT, KEPT, SINCE
+from mlflow_tracking.choosing.anchors import ANCHORS, DRIFT, KEPT, SINCE
 from tests.support.experiment_process import (
     Done,
     Recorded,

@@ -23,7 +23,7 @@ FOLDERS = ("llm_client", "mlflow_tracking", "vllm_server", "screenshots", "bench
 # What a page may name as it stands in mlflow_tracking/, beside what stands in the root.
 ROOMS = (
     *("rows", "defence", "judge", "stats", "recording"),
-    *("command", "validation", "cluster", "grading", "answering", "comparing"),
+    *("command", "validation", "cluster", "grading", "answering", "comparing", "choosing"),
 )
 NO_FLAGS_OF_OURS = {  # of vLLM and pip, named in prose
     "--help",

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlflow_tracking.comparing.advice import advise, family_line
-from mlflow_tracking.comparing.family import Favour, family_of, favours
-from mlflow_tracking.comparing.judge_names import NamedJudge, confusion, read_judge
-from mlflow_tracking.comparing.judges import ComparedJudge, Comparison, Difference, Panel
-from mlflow_tracking.comparing.kept_judges import Speed
+from mlflow_tracking.choosing.advice import advise, family_line
+from mlflow_tracking.choosing.family import Favour, family_of, favours
+from mlflow_tracking.choosing.judge_names import NamedJudge, confusion, read_judge
+from mlflow_tracking.choosing.judges import ComparedJudge, Comparison, Difference, Panel
+from mlflow_tracking.choosing.kept_judges import Speed
 from mlflow_tracking.stats.estimate import Array, Estimate, not_enough_data
 from mlflow_tracking.validation.passes import Tokens
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mlflow_tracking.comparing.family import Favour
-from mlflow_tracking.comparing.judges import ComparedJudge, Comparison, Panel
+from mlflow_tracking.choosing.family import Favour
+from mlflow_tracking.choosing.judges import ComparedJudge, Comparison, Panel
 from mlflow_tracking.stats.estimate import Estimate
 from mlflow_tracking.stats.table import value_or_least
 

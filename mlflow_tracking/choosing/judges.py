@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlflow_tracking.comparing.family import AUTHOR, Favour, family_of, favours
-from mlflow_tracking.comparing.kept_judges import KeptJudge, Speed
+from mlflow_tracking.choosing.family import AUTHOR, Favour, family_of, favours
+from mlflow_tracking.choosing.kept_judges import KeptJudge, Speed
 from mlflow_tracking.rows.graded import GradedData
 from mlflow_tracking.stats.estimate import (
     Array,

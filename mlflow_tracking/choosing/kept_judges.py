@@ -20,10 +20,10 @@ from uuid import uuid4
 from llm_client.caller import Caller
 from llm_client.reply import Reply
 from llm_client.settings import Settings
+from mlflow_tracking.choosing.judge_names import NamedJudge
 from mlflow_tracking.command.experiment import Experiment, check_judge
 from mlflow_tracking.command.flags import CallFlags, RunFlags
 from mlflow_tracking.command.frame import INTERRUPTED, check_folder
-from mlflow_tracking.comparing.judge_names import NamedJudge
 from mlflow_tracking.defence.safe_text import ControlTokens
 from mlflow_tracking.judge.dialect import Dialect
 from mlflow_tracking.judge.journal import Journal, JournalError, read_lines
