@@ -252,9 +252,9 @@ def _length(found: Preferred) -> str:
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(12, *map(len, column)) for column in zip(*cells, strict=True)]
+    widths = [max(11, *map(len, column)) for column in zip(*cells, strict=True)]
     return [
-        " ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
 
