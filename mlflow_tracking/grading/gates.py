@@ -17,6 +17,7 @@ import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 
+from mlflow_tracking.answering.answers import Answers
 from mlflow_tracking.command.console import shorten
 from mlflow_tracking.command.experiment import Experiment
 from mlflow_tracking.command.flags import GateFlags
@@ -33,7 +34,13 @@ from mlflow_tracking.recording.summary import Summary
 from mlflow_tracking.rows.graded import GradedData
 from mlflow_tracking.rows.item import ANSWER, DataError
 from mlflow_tracking.rows.scale import Scale
-from mlflow_tracking.stats.estimate import MIN_ROWS, Estimate, mean_interval, not_enough_data
+from mlflow_tracking.stats.estimate import (
+    MIN_ROWS,
+    Estimate,
+    clustered_mean_estimate,
+    mean_interval,
+    not_enough_data,
+)
 from mlflow_tracking.stats.prediction_powered import HumanMean
 
 MISSED = 3  # the exit code of a bar that was missed
@@ -144,7 +151,7 @@ class Gates:
         found, by = _by_people(baseline, this, pairs, same_answers=ANSWER in keys, human=human)
         if found.low is None:
             why = by
-            found, over = _by_judge(pairs)
+            found, over = _by_judge(pairs, run.answers)
             by = f"by the judge, {over} of {len(verdicts)} rows ({why})"
         what = f"this run less that one is {found} {by}"
         return _clears(found, 0 - self.flags.points, what)  # 0 and not -0 without a margin
@@ -229,7 +236,8 @@ def _reaches(bar: float, summary: Summary, human: HumanMean | None) -> tuple[boo
         over = f"all {human.rows} rows, estimated from {human.people.n} grades"
         return _clears(human.people, bar, f"people's mean of {over}, is {human.people}")
     why = f"{human.people.n} grades give people's no interval" if human else "no row is graded"
-    found = _estimate(summary.mean, summary.interval, summary.scored)
+    rows = summary.questions or summary.scored
+    found = _estimate(summary.mean, summary.interval, rows)
     over = f"{summary.scored} of {summary.rows} rows ({why})"
     return _clears(found, bar, f"the judge's mean of {over} is {found}")
 
@@ -254,10 +262,17 @@ def _by_people(
     return found, f"by people, {over}"
 
 
-def _by_judge(pairs: pd.DataFrame) -> tuple[Estimate, str]:
-    """The mean difference of the scores, this run less the other, as compare_runs.py has it."""
+def _by_judge(pairs: pd.DataFrame, answers: Answers | None) -> tuple[Estimate, str]:
+    """The mean difference of the scores, this run less the other, as compare_runs.py has it.
+
+    Several answers to one question are one unit.
+    """
     both = pairs.dropna(subset=["score_a", "score_b"])
     apart = (both["score_b"].astype(float) - both["score_a"].astype(float)).tolist()
+    if answers and answers.settings.samples > 1:
+        questions = [answers.of_rows[row - 1] for row in both["row_b"]]
+        found = clustered_mean_estimate(apart, questions)
+        return found, f"over {len(apart)} of {found.n} questions"
     mean = sum(apart) / len(apart) if apart else None
     return _estimate(mean, mean_interval(apart), len(apart)), f"over {len(apart)}"
 

@@ -33,6 +33,8 @@ class Summary:
     latency_p50_s: float | None
     latency_p95_s: float | None
     decided: tuple[str, ...] = ()  # which rows a rule lets the judge decide, in words
+    answered: tuple[str, ...] = ()  # who answered, and how a question's answers differ, in words
+    questions: int = 0  # that the interval is over; 0: every row is a question of its own
 
     @property
     def missing(self) -> int:
@@ -109,6 +111,7 @@ def describe(
     if summary.decided:
         head, *rest = summary.decided
         lines.append(" ".join((f"**{head}**", *rest)))
+    lines += [f"**{line[:13].strip().capitalize()}**: {line[13:]}." for line in summary.answered]
     judge, prompt, data = (params.get(n, "?") for n in ("judge_model", "prompt_file", "data_file"))
     lines.append(f"Judge `{judge}`, prompt `{prompt}`, rows of `{data}`.")
     files = "**Artifacts** → `report.html`, `judge_results.json`, `plots`"
