@@ -205,7 +205,7 @@ class RecordedRun:
             publish(self.run_id, judge, rows, summary, traces, warn, others=others, answers=asked)
         self.table.close(verdicts)
         print_summary(metrics, scale)
-        for line in (*summary.answered, *decisions.lines()):
+        for line in (*(f"{what:<13}{told}" for what, told in summary.answered), *decisions.lines()):
             say(line)
         self.count_missing(int(metrics["llm_judge/rows_failed"]), len(verdicts))
 
@@ -217,7 +217,7 @@ class RecordedRun:
         answers = self.answers
         if answers is None:
             return summary
-        metrics, lines = answers.metrics(), [f"answers      {answers.told()}"]
+        metrics, told = answers.metrics(), [("answers", answers.told())]
         if self._answers_per_s:
             metrics["llm_judge/answers_per_second"] = self._answers_per_s
         if self._answers_journal.is_file():
@@ -227,13 +227,13 @@ class RecordedRun:
             mlflow.log_table(pd.DataFrame(map(asdict, spreads)), BY_QUESTION_TABLE)
             if (spread := mean_spread(spreads)) is not None:
                 metrics["llm_judge/answer_spread"] = spread
-                lines.append(f"spread       {told_spread(spread, spreads)}")
+                told.append(("spread", told_spread(spread, spreads)))
             interval = (
                 (mean.low, mean.high) if mean.low is not None and mean.high is not None else None
             )
             summary = replace(summary, interval=interval, questions=mean.n)
         mlflow.log_metrics(metrics)
-        return replace(summary, answered=tuple(lines))
+        return replace(summary, answered=tuple(told))
 
     def count_missing(self, missing: int, total: int) -> None:
         """So many of the rows have no verdict; are there enough that have one?"""
