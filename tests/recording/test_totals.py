@@ -243,8 +243,8 @@ def test_every_row_is_scored_or_in_exactly_one_count() -> None:
 
 def test_the_mean_stands_between_its_bounds() -> None:
     metrics = totals(MIXED)
-    assert metrics["mean_if_failed_are_1"] == pytest.approx((5 + 3 + 2 + 1 + 7 * 1) / 12)
-    assert metrics["mean_if_failed_are_5"] == pytest.approx((5 + 3 + 2 + 1 + 7 * 5) / 12)
+    assert metrics["mean_if_failed_are_1"] == pytest.approx((5 + 3 + 2 + 1 + 8 * 1) / 12)
+    assert metrics["mean_if_failed_are_5"] == pytest.approx((5 + 3 + 2 + 1 + 8 * 5) / 12)
     all_there = totals([scored(2), scored(4)])
     assert all_there["mean_if_failed_are_1"] == all_there["mean_if_failed_are_5"] == 3.0
 
@@ -258,7 +258,7 @@ def test_costs_are_those_of_the_calls_that_were_made() -> None:
     latencies = [1.0, 3.0, 2.0, 2.0, 2.0, 4.0]
     assert metrics["latency_p50_s"] == pytest.approx(np.percentile(latencies, 50))
     assert metrics["latency_p95_s"] == pytest.approx(np.percentile(latencies, 95))
-    assert metrics["rows_per_second"] == pytest.approx(11 / 5.5)
+    assert metrics["rows_per_second"] == pytest.approx(12 / 5.5)
 
 
 def test_equal_rows_count_as_rows_and_cost_one_call() -> None:

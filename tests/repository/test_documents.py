@@ -22,7 +22,7 @@ MOST_LINES = 230  # of a README: what a newcomer reads in one go; the rest is in
 FOLDERS = ("llm_client", "mlflow_tracking", "vllm_server", "screenshots", "benchmarks", "tests")
 # What a page may name as it stands in mlflow_tracking/, beside what stands in the root.
 ROOMS = (
-    *("rows", "defence", "judge", "stats", "recording"),
+    *("rows", "defence", "judge", "answering", "stats", "recording"),
     *("command", "validation", "cluster", "grading"),
 )
 NO_FLAGS_OF_OURS = {  # of vLLM and pip, named in prose
