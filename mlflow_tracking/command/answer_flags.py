@@ -4,7 +4,7 @@ python mlflow_tracking/run_experiment.py --answers-from http://127.0.0.1:8001/v1
 """
 
 import argparse
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from llm_client.settings import ROOT
@@ -54,7 +54,7 @@ def check_answering(parser: FlagParser, given: argparse.Namespace) -> None:
     """Ends the process with code 2 for flags of --answers-from that ask for nothing."""
     if not given.answers_from:
         for one in fields(AnswerFlags):
-            if getattr(given, one.name) != (None if one.default is MISSING else one.default):
+            if getattr(given, one.name) != one.default:
                 name = one.name.replace("_", "-")
                 parser.error(f"--{name} is for --answers-from, which says who answers")
         return

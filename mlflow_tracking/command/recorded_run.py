@@ -90,6 +90,7 @@ class RecordedRun:
         self.summary: Summary | None = None  # of what was recorded
         self.in_flight: tuple[int, int] | None = None  # rows at once: at the end, and at most
         self.answers: Answers | None = None  # of a model under test
+        self._answers_journal, self._answers_per_s = Path(), 0.0
         self._go_on = go_on
 
     @property
@@ -115,7 +116,7 @@ class RecordedRun:
         self.answers, self._answers_journal = answers, journal
         self.experiment = replace(self.experiment, data=answers.data)
         self.table, self.stopped = VerdictTable(answers.data), found.stopped
-        self._answers_per_s = found.done / found.seconds if found.done else None
+        self._answers_per_s = found.done / found.seconds
 
     def take_over(self, known: Path) -> None:
         """Ask for nothing that the journal `known`, a plan's, has of these rows."""
@@ -196,7 +197,7 @@ class RecordedRun:
         table = results_table(data, verdicts, {**decisions.columns(), **answers})
         log_results(table, metrics, kept.path if kept else None)
         summary = summarise(totals.overall, metrics, scale, decisions.told())
-        self.summary = summary = self._of_questions(summary, verdicts)
+        self.summary = summary = self._with_answers(summary, verdicts)
         if self.stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
             rows = list(zip(data.rows, verdicts, strict=True))
             others = decisions.other_judges(data.rows)
@@ -209,10 +210,10 @@ class RecordedRun:
             say(line)
         self.count_missing(int(metrics["llm_judge/rows_failed"]), len(verdicts))
 
-    def _of_questions(self, summary: Summary, verdicts: Sequence[Verdict | None]) -> Summary:
-        """With what was answered, and the interval over questions where each has several answers.
+    def _with_answers(self, summary: Summary, verdicts: Sequence[Verdict | None]) -> Summary:
+        """The summary with what a model under test answered, which is recorded here.
 
-        Recorded here are the metrics, the answers' journal, and how a question's scores spread.
+        Where a question has several answers, the interval is over questions.
         """
         answers = self.answers
         if answers is None:
@@ -228,10 +229,7 @@ class RecordedRun:
             if (spread := mean_spread(spreads)) is not None:
                 metrics["llm_judge/answer_spread"] = spread
                 told.append(("spread", told_spread(spread, spreads)))
-            interval = (
-                (mean.low, mean.high) if mean.low is not None and mean.high is not None else None
-            )
-            summary = replace(summary, interval=interval, questions=mean.n)
+            summary = replace(summary, interval=mean.interval, questions=mean.n)
         mlflow.log_metrics(metrics)
         return replace(summary, answered=tuple(told))
 
