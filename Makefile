@@ -6,12 +6,19 @@ MAKEFLAGS += --no-print-directory
 PYTHON_FILES := llm_client mlflow_tracking vllm_server screenshots benchmarks tests
 # Anything for the experiment: make run ARGS='--limit 4'
 ARGS ?=
+# The model under test of `make answers`, a Hugging Face id or a folder, and where it listens.
+ANSWER_MODEL ?=
+ANSWER_PORT ?= 8001
+# The same key as the judge's: both servers are ours.
+ask = eval "$$(.venv/bin/python llm_client/settings.py)"; ANSWER_API_KEY=$$VLLM_API_KEY \
+  .venv/bin/python mlflow_tracking/run_experiment.py \
+  --answers-from http://127.0.0.1:$(ANSWER_PORT)/v1 $(1) $(ARGS)
 
 # timed,WHAT,COMMAND: runs the command and says how long it took.
 timed = started=$$SECONDS; code=0; $(2) || code=$$?; \
   printf 'make: %s took %s s\n' '$(1)' "$$((SECONDS - started))" >&2; exit $$code
 
-.PHONY: help setup server run experiment ui stop screenshots lint test
+.PHONY: help setup server run experiment answers ui stop screenshots lint test
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || \
@@ -30,6 +37,14 @@ run: ## everything: setup, server, and judge the shipped CSV into MLflow
 
 experiment: setup ## judge the shipped CSV with the server that runs; ARGS='--limit 4' adds flags
 	@.venv/bin/python mlflow_tracking/run_experiment.py $(ARGS)
+
+answers: setup ## ANSWER_MODEL answers the shipped questions, then the judge judges: one server at a time
+	@[[ -n '$(ANSWER_MODEL)' ]] || { echo "make: say who answers: make answers ANSWER_MODEL=Qwen/Qwen3-4B" >&2; exit 2; }
+	@bash vllm_server/stop_server.sh
+	@JUDGE_MODEL='$(ANSWER_MODEL)' SERVER_PORT=$(ANSWER_PORT) bash vllm_server/start_server.sh
+	@code=0; $(call ask,--answers-only) || code=$$?; bash vllm_server/stop_server.sh; exit $$code
+	@bash vllm_server/start_server.sh
+	@$(call ask)
 
 ui: setup ## look at the runs on http://127.0.0.1:5000, or where MLFLOW_TRACKING_URI says
 	@eval "$$(.venv/bin/python llm_client/settings.py)"; case $$MLFLOW_TRACKING_URI in \

@@ -34,8 +34,10 @@ NAMES = {
     "tracking_password": "MLFLOW_TRACKING_PASSWORD",
     "tracking_token": "MLFLOW_TRACKING_TOKEN",
     "experiment_name": "MLFLOW_EXPERIMENT_NAME",
+    "answer_api_key": "ANSWER_API_KEY",
 }
-_LOGIN = ("tracking_username", "tracking_password", "tracking_token")  # no script asks for these
+_LOGIN = ("tracking_username", "tracking_password", "tracking_token")
+_NOT_FOR_SCRIPTS = (*_LOGIN, "answer_api_key")
 
 # What stands before the last @ of a URL's host, whether or not the rest makes a URL; `:///` begins
 # a path, in which an @ is a sign like others.
@@ -71,6 +73,7 @@ class Settings:
     tracking_username: str = ""
     tracking_password: str = ""
     tracking_token: str = ""
+    answer_api_key: str = ""  # of the model under test's server
 
 
 def redacted(text: str) -> str:
@@ -121,13 +124,14 @@ def load_settings(
     def value(name: str, default: str = "") -> str:
         return environ.get(name) or from_file.get(name) or default
 
-    api_key = value("VLLM_API_KEY")
-    if not (api_key.isascii() and api_key.isprintable()):
-        raise SettingsError("VLLM_API_KEY: only printable ASCII can be sent in an HTTP header")
+    api_key, answer_api_key = (value(name) for name in ("VLLM_API_KEY", "ANSWER_API_KEY"))
+    for name, key in (("VLLM_API_KEY", api_key), ("ANSWER_API_KEY", answer_api_key)):
+        if not (key.isascii() and key.isprintable()):
+            raise SettingsError(f"{name}: only printable ASCII can be sent in an HTTP header")
     tracking_uri, *login = _tracking(
         value("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}"), environ, from_file
     )
-    keep_secret(api_key, value("HUGGING_FACE_HUB_TOKEN"), *login[1:])
+    keep_secret(api_key, answer_api_key, value("HUGGING_FACE_HUB_TOKEN"), *login[1:])
     basic_login(*login[:2])
     host = value("SERVER_HOST", "127.0.0.1")
     port = _port(value("SERVER_PORT", "8000"))
@@ -140,6 +144,7 @@ def load_settings(
         hub_token=value("HUGGING_FACE_HUB_TOKEN"),
         tracking_uri=tracking_uri,
         experiment_name=value("MLFLOW_EXPERIMENT_NAME", "llm_judge"),
+        answer_api_key=answer_api_key,
         **dict(zip(_LOGIN, login, strict=True)),
     )
 
@@ -239,7 +244,7 @@ def shell_assignments(settings: Settings) -> str:
     return "\n".join(
         f"{NAMES[field.name]}={shlex.quote(str(getattr(settings, field.name)))}"
         for field in fields(settings)
-        if field.name not in _LOGIN
+        if field.name not in _NOT_FOR_SCRIPTS
     )
 
 

@@ -31,7 +31,7 @@ from llm_client.adaptive_limit import AT_FIRST
 from llm_client.settings import redacted, split_base_urls
 from llm_client.surroundings import route_to
 from mlflow_tracking.judge.judge import Judge
-from mlflow_tracking.judge.judging import JudgeConnection, OnVerdict, judge_all
+from mlflow_tracking.judge.judging import JudgeConnection, OnVerdict, judge_all, keeping
 from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
 from mlflow_tracking.rows.item import REFERENCE, Item
@@ -78,14 +78,24 @@ def judge_items(
     Equal items are judged once, those that the journal has a score for are not judged again.
     `on_verdict` is told each verdict as it comes, and the indices of its items. Raises ServerGone
     when the server stays away and JournalError when the disk does not take a verdict; what was
-    judged is in the journal then. Where `judge.instead` has the verdict of another judge, that one
-    counts.
+    judged is in the journal then. What `judge.instead` has the verdict on is not judged.
     """
-    verdicts = asyncio.run(_judge(items, judge, on_verdict))
     if not judge.instead:
-        return verdicts
-    keys = [judge.settings.key(item) for item in items]
-    return [judge.instead.get(key, verdict) for key, verdict in zip(keys, verdicts, strict=True)]
+        return asyncio.run(_judge(items, judge, on_verdict))
+    found = [judge.instead.get(judge.settings.key(item)) for item in items]
+    tell = keeping(found, on_verdict)
+    for place, verdict in enumerate(found):
+        if verdict:
+            tell(verdict, [place])
+    left = [place for place, verdict in enumerate(found) if verdict is None]
+    asyncio.run(
+        _judge(
+            [items[place] for place in left],
+            judge,
+            lambda verdict, places: tell(verdict, [left[place] for place in places]),
+        )
+    )
+    return [verdict for verdict in found if verdict]  # none is missing
 
 
 async def _judge(

@@ -3,6 +3,7 @@
     python mlflow_tracking/run_experiment.py
     python mlflow_tracking/run_experiment.py --data my.csv --prompt my_prompt.txt --limit 20
     python mlflow_tracking/run_experiment.py --data my.csv --graded graded.csv
+    python mlflow_tracking/run_experiment.py --answers-from http://127.0.0.1:8001/v1
     python mlflow_tracking/run_experiment.py --check
     python mlflow_tracking/run_experiment.py --data my.csv --plan
     python mlflow_tracking/run_experiment.py --data my.csv --decide decision_rule.json
@@ -22,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llm_client.settings import Settings, load_settings
+from mlflow_tracking.command.answer_flags import SHIPPED_QUESTIONS, AnswerFlags, check_answering
 from mlflow_tracking.command.console import say, warn
 from mlflow_tracking.command.flags import (
     SHIPPED_DATA,
@@ -64,6 +66,11 @@ class OwnFlags:
     stock: bool = flag("score with MLflow's own scorer instead, as the baseline", False)
 
 
+Given = tuple[
+    RowFlags, AnswerFlags, JudgeFlags, CallFlags, RunFlags, DecideFlags, GateFlags, OwnFlags
+]
+
+
 def main() -> int:
     """Parse, check, judge, record; returns the exit code."""
     return run_command("run_experiment", judge_and_record)
@@ -72,11 +79,12 @@ def main() -> int:
 def judge_and_record() -> int:
     """Load the rows, have the judge score them, let mlflow.evaluate make its metrics of that."""
     settings = load_settings()
-    rows, judge, calls, kept, decide, bars, own = read_flags(settings)
+    rows, answered_by, judge, calls, kept, decide, bars, own = read_flags(settings)
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
     import mlflow
 
     from mlflow_tracking.choosing.anchors import plan_anchors
+    from mlflow_tracking.command.answered import plan_answers
     from mlflow_tracking.command.experiment import read_experiment
     from mlflow_tracking.command.plan import plan, plan_journal
     from mlflow_tracking.command.recorded_run import recorded_run
@@ -87,7 +95,13 @@ def judge_and_record() -> int:
     from mlflow_tracking.recording.people import human_lines
     from mlflow_tracking.validation.decision_rule import plan_deciding
 
-    experiment = read_experiment(rows, judge, calls, kept, settings)
+    answering = plan_answers(answered_by, rows, calls, kept, settings)
+    if answering and answered_by.answers_only:
+        return answering.only("run_experiment", own.check, kept.min_scored)
+    data = answering.known(own.plan, own.graded) if answering else None
+    experiment = read_experiment(rows, judge, calls, kept, settings, data)
+    if answering:
+        experiment = answering.recorded(experiment)
     items = experiment.data.items
     scale = experiment.judge.settings.prompt.format.scale
     graded = read_drawn_grades(own.graded, items, scale, rows.encoding) if own.graded else None
@@ -101,13 +115,19 @@ def judge_and_record() -> int:
     for line in dict.fromkeys((*notes, *experiment.judge.warnings, *deciding.warnings)):
         warn(f"note: {line}")
     if own.check:
-        say("\n".join((*experiment.judge.lines, *deciding.lines, *anchors.lines)))
+        answers = answering.lines if answering else ()
+        say("\n".join((*experiment.judge.lines, *deciding.lines, *answers, *anchors.lines)))
         return 0
     if own.plan:
         return plan("run_experiment", experiment)
     if own.stock:
-        experiment = replace(experiment, more_params={"scorer": "mlflow stock"})
+        experiment = replace(
+            experiment, more_params={**experiment.more_params, "scorer": "mlflow stock"}
+        )
     with recorded_run("run_experiment", experiment, keeps_journal=not own.stock) as run:
+        if answering:
+            answering.answer(run)
+            items = run.experiment.data.items
         if not own.stock:
             run.take_over(plan_journal(experiment))
         # evaluate_with_llm_judge scores the rows, as far as the server lets it
@@ -132,12 +152,11 @@ def judge_and_record() -> int:
     return gates.close(run, say, warn)
 
 
-def read_flags(
-    settings: Settings,
-) -> tuple[RowFlags, JudgeFlags, CallFlags, RunFlags, DecideFlags, GateFlags, OwnFlags]:
+def read_flags(settings: Settings) -> Given:
     """The command line; every default is shown by --help."""
     parser = FlagParser("run_experiment", __doc__)
     parser.add_group(RowFlags, data=SHIPPED_DATA)
+    parser.add_group(AnswerFlags)
     parser.add_group(JudgeFlags)
     parser.add_group(CallFlags, base_url=settings.base_url)
     parser.add_group(RunFlags, experiment_name=settings.experiment_name)
@@ -145,6 +164,9 @@ def read_flags(
     parser.add_group(GateFlags)
     parser.add_group(OwnFlags)
     given = parser.parse_args()
+    check_answering(parser, given)
+    if given.answers_from and given.data is SHIPPED_DATA:  # nobody named a file
+        given.data = SHIPPED_QUESTIONS
     check_scoring(parser, given)
     check_deciding(parser, given)
     check_gates(parser, given)
@@ -157,7 +179,7 @@ def read_flags(
     _check_plan(parser, given)
     rows, judge, calls = take(RowFlags, given), take(JudgeFlags, given), take(CallFlags, given)
     kept, decide, bars = take(RunFlags, given), take(DecideFlags, given), take(GateFlags, given)
-    return rows, judge, calls, kept, decide, bars, take(OwnFlags, given)
+    return (rows, take(AnswerFlags, given), judge, calls, kept, decide, bars, take(OwnFlags, given))
 
 
 def _check_plan(parser: FlagParser, given: argparse.Namespace) -> None:

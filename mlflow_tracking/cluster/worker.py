@@ -107,7 +107,7 @@ class BlockJudge:
                 await asyncio.sleep(_LOCK_PAUSE_S)
         for key, verdict in (await asyncio.to_thread(self._written, block)).items():
             if not verdict.failed:
-                journal.verdicts.setdefault(key, verdict)
+                journal.records.setdefault(key, verdict)
         return journal
 
     def _written(self, block: RowBlock) -> dict[str, Verdict]:

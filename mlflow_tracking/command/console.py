@@ -31,18 +31,18 @@ def warn(text: str) -> None:
 
 
 class Progress:
-    """A progress bar over rows, with how many have no verdict."""
+    """A progress bar over rows, with how many have no verdict, or what else is `wanted`."""
 
-    def __init__(self, total: int) -> None:
-        self._bar = tqdm(total=total, unit="row", desc="judging", file=sys.stderr, smoothing=0.1)
-        self._failed = 0
+    def __init__(self, total: int, doing: str = "judging", wanted: str = "a verdict") -> None:
+        self._bar = tqdm(total=total, unit="row", desc=doing, file=sys.stderr, smoothing=0.1)
+        self._failed, self._wanted = 0, wanted
 
     def count(self, rows: int, failed: int) -> None:
-        """Count rows, of which `failed` have no verdict."""
+        """Count rows, of which `failed` have none."""
         self._bar.update(rows)
         if failed:
             self._failed += failed
-            self._bar.set_postfix_str(f"{self._failed} without a verdict")
+            self._bar.set_postfix_str(f"{self._failed} without {self._wanted}")
 
     def close(self) -> None:
         """Leave the bar as it is and go to the next line."""

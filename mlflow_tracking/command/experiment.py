@@ -103,10 +103,19 @@ class Experiment:
 
 
 def read_experiment(
-    rows: RowFlags, judge: JudgeFlags, calls: CallFlags, run: RunFlags, settings: Settings
+    rows: RowFlags,
+    judge: JudgeFlags,
+    calls: CallFlags,
+    run: RunFlags,
+    settings: Settings,
+    data: DataSet | None = None,
 ) -> Experiment:
-    """Read the rows and the prompt, and check the server; raises the mistake of what is wrong."""
-    data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet, named=rows.columns)
+    """Read the rows and the prompt, and check the server; raises the mistake of what is wrong.
+
+    `data` are the rows where they were read before.
+    """
+    if data is None:
+        data = load_rows(rows.data, rows.encoding, rows.limit, sheet=rows.sheet, named=rows.columns)
     wanted = wanted_judge(judge, data.columns)
     data = data.asking(wanted.prompt.columns)
     return check_judge(data, data.items, rows.limit, wanted, calls, run, settings)

@@ -25,8 +25,7 @@ from llm_client.caller import JudgingStopped
 from llm_client.settings import UserMistake
 from llm_client.surroundings import guard_streams, settle_environment
 from mlflow_tracking.command.console import Progress, warn
-from mlflow_tracking.judge.journal import JournalError
-from mlflow_tracking.judge.verdict import Verdict
+from mlflow_tracking.judge.journal import JournalError, Record
 from mlflow_tracking.rows.item import DataError
 
 # MLflow's own bars, one for each artifact, would run into the one over the rows, and where the run
@@ -62,20 +61,21 @@ class Judging:
     progress: Progress
     stopped: str = ""  # why it ended early; '' if it did not
     seconds: float = 0.0
+    done: int = 0  # by this process
 
-    def told(self, verdict: Verdict, places: Sequence[int]) -> None:
-        """Count a verdict, for judge_all and those who call it."""
-        self.progress.count(len(places), len(places) if verdict.failed else 0)
+    def told(self, record: Record, places: Sequence[int]) -> None:
+        """Count a verdict or an answer, for judge_all and its like."""
+        self.progress.count(len(places), len(places) if record.failed else 0)
 
 
 @contextmanager
-def judging(rows: int) -> Iterator[Judging]:
+def judging(rows: int, doing: str = "judging", wanted: str = "a verdict") -> Iterator[Judging]:
     """Judge `rows` rows inside: a progress bar, and a reason where it has to stop early.
 
     Ctrl-C, a polite kill, a server that stays away and a full disk end the block; what was judged
     until then is kept.
     """
-    found = Judging(Progress(rows))
+    found = Judging(Progress(rows, doing, wanted))
     started = time.monotonic()
     stop_on_sigterm()
     try:

@@ -10,15 +10,21 @@ Of `python mlflow_tracking/run_experiment.py`, and of all commands that record a
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import mlflow
+import pandas as pd
+
 from llm_client.settings import redacted
+from mlflow_tracking.answering.answers import Answers, mean_spread, told_spread
 from mlflow_tracking.command.console import VerdictTable, print_summary, say, warn
 from mlflow_tracking.command.experiment import Experiment
 from mlflow_tracking.command.frame import (
     INTERRUPTED,
+    Judging,
     check_folder,
     judging,
     record_in_peace,
@@ -32,6 +38,7 @@ from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.decisions import NO_DECISIONS, Decisions
 from mlflow_tracking.recording.publish import publish
 from mlflow_tracking.recording.results import (
+    BY_QUESTION_TABLE,
     log_dataset,
     log_results,
     log_settings,
@@ -82,6 +89,8 @@ class RecordedRun:
         self.table = VerdictTable(experiment.data)
         self.summary: Summary | None = None  # of what was recorded
         self.in_flight: tuple[int, int] | None = None  # rows at once: at the end, and at most
+        self.answers: Answers | None = None  # of a model under test
+        self._answers_journal, self._answers_per_s = Path(), 0.0
         self._go_on = go_on
 
     @property
@@ -93,12 +102,21 @@ class RecordedRun:
     def judge(self) -> JudgeConnection:
         """The judge, with this run's journal."""
         assert self.journal is not None, "a run with a journal"
-        return self.experiment.connection(self.journal)
+        judge = self.experiment.connection(self.journal)
+        none = self.answers.no_verdicts(judge.settings) if self.answers else {}
+        return replace(judge, instead=none)
 
     @cached_property
     def dataset(self) -> Any:
         """The rows as MLflow's data set."""
         return log_dataset(self.experiment.data)
+
+    def answered(self, answers: Answers, journal: Path, found: Judging) -> None:
+        """Go on with what a model under test answered, before anything is judged."""
+        self.answers, self._answers_journal = answers, journal
+        self.experiment = replace(self.experiment, data=answers.data)
+        self.table, self.stopped = VerdictTable(answers.data), found.stopped
+        self._answers_per_s = found.done / found.seconds
 
     def take_over(self, known: Path) -> None:
         """Ask for nothing that the journal `known`, a plan's, has of these rows."""
@@ -123,6 +141,8 @@ class RecordedRun:
         self, items: Sequence[Item], judge: JudgeConnection, show: OnVerdict | None
     ) -> list[Verdict | None]:
         verdicts = known_verdicts(items, judge.settings, judge.journal)
+        if self.stopped:
+            return verdicts
         with self.judging(len(items)) as count:
 
             def tell(verdict: Verdict, places: Sequence[int]) -> None:
@@ -173,19 +193,45 @@ class RecordedRun:
         totals.add(verdicts)
         totals.add_costs(decisions.beside)
         metrics = self.cost(totals) | decisions.metrics()
-        table = results_table(data, verdicts, decisions.columns())
+        answers = self.answers.columns() if self.answers else {}
+        table = results_table(data, verdicts, {**decisions.columns(), **answers})
         log_results(table, metrics, kept.path if kept else None)
         summary = summarise(totals.overall, metrics, scale, decisions.told())
-        self.summary = summary
+        self.summary = summary = self._with_answers(summary, verdicts)
         if self.stopped != INTERRUPTED:  # that is to stop at once; a resumed run makes the views
             rows = list(zip(data.rows, verdicts, strict=True))
             others = decisions.other_judges(data.rows)
-            publish(self.run_id, judge, rows, summary, experiment.run.traces, warn, others=others)
+            asked = self.answers.exchanges() if self.answers else None
+            traces = experiment.run.traces
+            publish(self.run_id, judge, rows, summary, traces, warn, others=others, answers=asked)
         self.table.close(verdicts)
         print_summary(metrics, scale)
-        for line in decisions.lines():
+        for line in (*(f"{what:<13}{told}" for what, told in summary.answered), *decisions.lines()):
             say(line)
         self.count_missing(int(metrics["llm_judge/rows_failed"]), len(verdicts))
+
+    def _with_answers(self, summary: Summary, verdicts: Sequence[Verdict | None]) -> Summary:
+        """The summary with what a model under test answered, which is recorded here.
+
+        Where a question has several answers, the interval is over questions.
+        """
+        answers = self.answers
+        if answers is None:
+            return summary
+        metrics, told = answers.metrics(), [("answers", answers.told())]
+        if self._answers_per_s:
+            metrics["llm_judge/answers_per_second"] = self._answers_per_s
+        if self._answers_journal.is_file():
+            mlflow.log_artifact(str(self._answers_journal), "answers")
+        if answers.settings.samples > 1:
+            spreads, mean = answers.spreads(verdicts), answers.mean(verdicts)
+            mlflow.log_table(pd.DataFrame(map(asdict, spreads)), BY_QUESTION_TABLE)
+            if (spread := mean_spread(spreads)) is not None:
+                metrics["llm_judge/answer_spread"] = spread
+                told.append(("spread", told_spread(spread, spreads)))
+            summary = replace(summary, interval=mean.interval, questions=mean.n)
+        mlflow.log_metrics(metrics)
+        return replace(summary, answered=tuple(told))
 
     def count_missing(self, missing: int, total: int) -> None:
         """So many of the rows have no verdict; are there enough that have one?"""

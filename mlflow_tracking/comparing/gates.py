@@ -230,7 +230,8 @@ def _reaches(bar: float, summary: Summary, human: HumanMean | None) -> tuple[boo
         over = f"all {human.rows} rows, estimated from {human.people.n} grades"
         return _clears(human.people, bar, f"people's mean of {over}, is {human.people}")
     why = f"{human.people.n} grades give people's no interval" if human else "no row is graded"
-    found = _estimate(summary.mean, summary.interval, summary.scored)
+    rows = summary.questions or summary.scored
+    found = _estimate(summary.mean, summary.interval, rows)
     over = f"{summary.scored} of {summary.rows} rows ({why})"
     return _clears(found, bar, f"the judge's mean of {over} is {found}")
 

@@ -1,10 +1,11 @@
-"""What was judged already? Every verdict on disk before it counts, so that no fault loses one.
+"""What was judged, or answered, already? All of it is on disk before it counts; no fault loses it.
 
     python mlflow_tracking/run_experiment.py --journal-dir /data/journals
     python mlflow_tracking/run_experiment.py --resume last
 
 One file a run, `<run id>.jsonl`: a header that says what is judged by whom, then a verdict a line.
-A line is appended and synced to the disk, many at a time where many are waiting.
+A line is appended and synced to the disk, many at a time where many are waiting. What a model under
+test answers is kept the same way (answering/answers.py).
 """
 
 import asyncio
@@ -13,10 +14,10 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from llm_client.settings import UserMistake
-from mlflow_tracking.judge.verdict import Verdict, verdict_line
+from mlflow_tracking.judge.verdict import Verdict
 
 
 class JournalError(UserMistake):
@@ -27,16 +28,39 @@ class JournalInUse(JournalError):
     """Another process has the journal open."""
 
 
-class Journal:
-    """The verdicts of one run, by key; the last line of a key counts."""
+class Record(Protocol):
+    """What came of one call or a few, and is worth keeping."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is to be asked for again."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        ...
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Read back `to_json`; raises KeyError, TypeError or ValueError for other data."""
+        ...
+
+
+_Record = TypeVar("_Record", bound=Record)
+
+
+class RecordJournal(Generic[_Record]):
+    """The records of one kind in one file, by key; the last line of a key counts."""
+
+    kind: ClassVar[type[Any]]  # of the records
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         """Open or create the file; raises JournalError if it is in use or not this run's."""
         self.path = path
         self.header = dict(header)
-        self.verdicts: dict[str, Verdict] = {}
-        self.fresh: set[str] = set()  # keys judged by this process, failed ones included
-        self._waiting: list[tuple[str, Verdict, asyncio.Future[None]]] = []
+        self.records: dict[str, _Record] = {}
+        self.fresh: set[str] = set()  # keys of this process's own, failed ones included
+        self._waiting: list[tuple[str, _Record, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,33 +76,46 @@ class Journal:
                 f"{path}: {error.strerror}; name a folder with --journal-dir"
             ) from None
 
-    def settled(self, key: str) -> Verdict | None:
-        """The verdict on disk, unless it is a failure of an earlier process."""
-        verdict = self.verdicts.get(key)
-        return None if verdict and verdict.failed and key not in self.fresh else verdict
+    def settled(self, key: str) -> _Record | None:
+        """What is on disk, unless it is a failure of an earlier process."""
+        record = self.records.get(key)
+        return None if record and record.failed and key not in self.fresh else record
 
-    async def add(self, key: str, verdict: Verdict) -> None:
-        """Put the verdict on disk; it is there when this returns. Raises JournalError."""
+    async def add(self, key: str, record: _Record) -> None:
+        """Put the record on disk; it is there when this returns. Raises JournalError."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((key, verdict, done))
+        self._waiting.append((key, record, done))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_waiting())
         await asyncio.shield(done)
 
     def take_over(self, path: Path, keys: Collection[str]) -> None:
-        """Copy the verdicts with these keys that are in another journal, and not settled here.
+        """Copy the records with these keys that are in another journal, and not settled here.
 
         That one may be in use. Raises JournalError.
         """
         try:
-            found = dict(_verdicts(read_lines(path.read_bytes())))
+            found = self.read(path)
             missing = [key for key in keys if key in found and self.settled(key) is None]
             taken = {key: found[key] for key in missing if not found[key].failed}
-            lines = (verdict_line(key, verdict) + "\n" for key, verdict in taken.items())
-            self._append("".join(lines).encode("utf-8", "backslashreplace"))
+            self._append(_lines(taken.items()))
         except OSError as error:
             raise JournalError(f"{error.filename or self.path}: {error.strerror}") from None
-        self.verdicts.update(taken)
+        self.records.update(taken)
+
+    @classmethod
+    def read(cls, path: Path) -> dict[str, _Record]:
+        """The records of a file that may be in use, by key; raises OSError."""
+        return dict(cls._records(read_lines(path.read_bytes())))
+
+    @classmethod
+    def _records(cls, lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, _Record]]:
+        """The records of a journal's lines, with their keys; the header is none."""
+        for line in lines:
+            try:
+                yield line.pop("key"), cls.kind.from_json(line)
+            except (KeyError, TypeError, ValueError):
+                continue  # asked for again, which loses nothing
 
     async def flush(self) -> None:
         """Wait until what was added is on disk, for a run that is being stopped."""
@@ -91,8 +128,7 @@ class Journal:
             batch, self._waiting = self._waiting, []
             fault: Exception | None = None
             try:
-                lines = (verdict_line(key, verdict) + "\n" for key, verdict, _ in batch)
-                data = "".join(lines).encode("utf-8", "backslashreplace")
+                data = _lines((key, record) for key, record, _ in batch)
                 await asyncio.to_thread(self._append, data)
             except OSError as error:
                 fault = JournalError(
@@ -100,9 +136,9 @@ class Journal:
                 )
             except Exception as error:  # or those who wait would wait for ever
                 fault = error
-            for key, verdict, done in batch:
+            for key, record, done in batch:
                 if fault is None:
-                    self.verdicts[key] = verdict
+                    self.records[key] = record
                     self.fresh.add(key)
                 if done.cancelled():
                     continue
@@ -147,7 +183,7 @@ class Journal:
             return
         old = lines[0].get("header")
         self._check_header(old if isinstance(old, dict) else {})
-        self.verdicts.update(_verdicts(lines))
+        self.records.update(self._records(lines))
 
     def _check_header(self, old: Mapping[str, Any]) -> None:
         if changed := changed_names(old, self.header):
@@ -155,6 +191,12 @@ class Journal:
                 f"{self.path}: cannot resume, changed since: {changed}; restore it, or start a "
                 "new run without --resume"
             )
+
+
+class Journal(RecordJournal[Verdict]):
+    """The verdicts of one run."""
+
+    kind = Verdict
 
 
 def changed_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -165,13 +207,14 @@ def changed_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} (was {old.get(name)!r})" for name in changed)
 
 
-def _verdicts(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, Verdict]]:
-    """The verdicts of a journal's lines, with their keys; the header is none."""
-    for line in lines:
-        try:
-            yield line.pop("key"), Verdict.from_json(line)
-        except (KeyError, TypeError, ValueError):
-            continue  # judged again, which loses nothing
+def record_line(key: str, record: Record) -> str:
+    """One line of a journal."""
+    return json.dumps({"key": key, **record.to_json()}, ensure_ascii=False)
+
+
+def _lines(records: Iterable[tuple[str, Record]]) -> bytes:
+    lines = (record_line(key, record) + "\n" for key, record in records)
+    return "".join(lines).encode("utf-8", "backslashreplace")
 
 
 def read_lines(data: bytes) -> Iterator[dict[str, Any]]:

@@ -4,15 +4,16 @@ python mlflow_tracking/run_experiment.py --concurrency 64
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from llm_client.adaptive_limit import AdaptiveLimit
 from llm_client.batch_file import BatchReplies, BatchResult
 from llm_client.caller import Caller, RetryPolicy
 from llm_client.judge_client import JudgeClient
-from mlflow_tracking.judge.journal import Journal
+from mlflow_tracking.judge.journal import Journal, Record, RecordJournal
 from mlflow_tracking.judge.judge import Judge
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
@@ -21,7 +22,9 @@ from mlflow_tracking.rows.item import Item
 _LONG, _MANY = 300, 10  # characters of a text, and rows, from which on their order matters
 
 OnVerdict = Callable[[Verdict, Sequence[int]], None]  # a verdict, and the indices of its items
-_Waiting = Iterator[tuple[str, Item, Sequence[int]]]
+_Asked = TypeVar("_Asked")
+_Record = TypeVar("_Record", bound=Record)
+OnRecord = Callable[[_Record, Sequence[int]], None]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class JudgeConnection:
     policy: RetryPolicy = RetryPolicy()
     replies: Mapping[str, BatchResult] | None = None  # of a batch job, in place of a server's
     limits: list[AdaptiveLimit] = field(default_factory=list)  # of the callers so far
-    # Verdicts that count in place of this judge's, by its key of the item.
+    # Verdicts that count in place of this judge's, which is not asked, by its key of the item.
     instead: Mapping[str, Verdict] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -55,18 +58,18 @@ def known_verdicts(
     items: Sequence[Item], settings: JudgeSettings, journal: Journal
 ) -> list[Verdict | None]:
     """What an earlier start left in the journal, None for what it has not."""
-    kept = journal.verdicts
+    kept = journal.records
     return [kept.get(settings.key(item)) if kept else None for item in items]
 
 
-def keeping(verdicts: list[Verdict | None], tell: OnVerdict | None) -> OnVerdict:
-    """What puts each verdict into its places in `verdicts`, and tells it on."""
+def keeping(records: list[_Record | None], tell: OnRecord[_Record] | None) -> OnRecord[_Record]:
+    """What puts each verdict into its places in `records`, and tells it on."""
 
-    def keep(verdict: Verdict, places: Sequence[int]) -> None:
+    def keep(record: _Record, places: Sequence[int]) -> None:
         for place in places:
-            verdicts[place] = verdict
+            records[place] = record
         if tell:
-            tell(verdict, places)
+            tell(record, places)
 
     return keep
 
@@ -81,21 +84,49 @@ async def judge_all(
     """Judge every item that the journal has not settled; a verdict for each item.
 
     At most `concurrency` items are in flight (None: as the caller's limit has it, which all who
-    judge with this caller share). `on_verdict` is told each verdict and the indices of the items
-    that it is for: equal ones share it. Raises JudgingStopped and JournalError; what was told is in
-    the journal.
+    judge with this caller share). Items that share what the prompt shows first, such as a long
+    passage, follow each other: the server has it in its cache then. See `ask_each` for the rest.
     """
-    found: list[Verdict | None] = [None] * len(items)
-    tell = keeping(found, on_verdict)
     limit = judge.caller.limit
     if concurrency is not None:
         limit = AdaptiveLimit(concurrency, concurrency)
-    waiting = _unjudged(items, judge, journal, tell)
-    untold: dict[str, tuple[Verdict, Sequence[int]]] = {}  # on their way to the disk
-    tasks = [
-        asyncio.create_task(_work(waiting, judge, journal, limit, tell, untold))
-        for _ in range(min(limit.most, len(items)))
-    ]
+    order = by_shared(items, judge.settings.prompt.places)
+    keys = [judge.settings.key(item) for item in items]
+    return await ask_each(items, keys, order, judge.judge, journal, limit, on_verdict)
+
+
+async def ask_each(
+    asked: Sequence[_Asked],
+    keys: Sequence[str],
+    order: Sequence[int],
+    ask: Callable[[_Asked], Awaitable[_Record]],
+    journal: RecordJournal[_Record],
+    limit: AdaptiveLimit,
+    on_record: OnRecord[_Record] | None = None,
+) -> list[_Record]:
+    """What came of each of `asked`, which `ask` is called about once for each unsettled key.
+
+    `order` has their indices in the order in which they are asked. `on_record` is told each record
+    and the indices of what it is for: equal keys share it. Raises JudgingStopped and JournalError;
+    what was told is in the journal.
+    """
+    found: list[_Record | None] = [None] * len(asked)
+    tell = keeping(found, on_record)
+    waiting = _unsettled(keys, order, journal, tell)
+    untold: dict[str, tuple[_Record, Sequence[int]]] = {}  # on their way to the disk
+
+    async def work() -> None:
+        """Ask one after the other, as long as there are any and while the limit has room."""
+        for key, places in waiting:
+            async with limit:  # with one in hand: who shares the limit need not wait for the idle
+                record = await ask(asked[places[0]])
+                untold[key] = record, places
+                await journal.add(key, record)
+                if not record.failed:
+                    limit.ended()
+            tell(*untold.pop(key))
+
+    tasks = [asyncio.create_task(work()) for _ in range(min(limit.most, len(asked)))]
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -103,25 +134,26 @@ async def judge_all(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await journal.flush()
-        for key, (verdict, places) in untold.items():
+        for key, (record, places) in untold.items():
             if key in journal.fresh:  # it reached the disk after its task was cancelled
-                tell(verdict, places)
-    return [verdict for verdict in found if verdict]  # none is missing
+                tell(record, places)
+    return [record for record in found if record]  # none is missing
 
 
-def _unjudged(items: Sequence[Item], judge: Judge, journal: Journal, tell: OnVerdict) -> _Waiting:
-    """Each different item that is not settled, once, with the places where it stands.
-
-    Those that share what the prompt shows first, such as a long passage, follow each other: the
-    server has it in its cache then.
-    """
+def _unsettled(
+    keys: Sequence[str],
+    order: Sequence[int],
+    journal: RecordJournal[_Record],
+    tell: OnRecord[_Record],
+) -> Iterator[tuple[str, Sequence[int]]]:
+    """Each different key that is not settled, once, with the places where it stands."""
     places: dict[str, list[int]] = {}
-    for place in by_shared(items, judge.settings.prompt.places):
-        places.setdefault(judge.settings.key(items[place]), []).append(place)
+    for place in order:
+        places.setdefault(keys[place], []).append(place)
     for key, same in places.items():
         known = journal.settled(key)
         if known is None:
-            yield key, items[same[0]], same
+            yield key, same
         else:
             tell(known, same)
 
@@ -155,22 +187,3 @@ def order_notes(items: Sequence[Item], places: Sequence[str]) -> list[str]:
                 f"{{{own}}} in the prompt: put it first, and the server computes each once"
             )
     return notes
-
-
-async def _work(
-    waiting: _Waiting,
-    judge: Judge,
-    journal: Journal,
-    limit: AdaptiveLimit,
-    tell: OnVerdict,
-    untold: dict[str, tuple[Verdict, Sequence[int]]],
-) -> None:
-    """Judge one item after the other, as long as there are any and while the limit has room."""
-    for key, item, places in waiting:
-        async with limit:  # with an item in hand: who shares the limit need not wait for the idle
-            verdict = await judge.judge(item)
-            untold[key] = verdict, places
-            await journal.add(key, verdict)
-            if not verdict.failed:
-                limit.ended()
-        tell(*untold.pop(key))

@@ -109,8 +109,8 @@ async def check_server(
 
     `wanted.model` may be '' for the one chat model that the server serves.
     """
-    card = await _find_model(client, wanted.model)
-    await _check_health(client)
+    card = await find_model(client, wanted.model)
+    await check_health(client)
     version = await _version(client)
     tokens, tokens_found = await _control_tokens(client)
     length = card.get("max_model_len")
@@ -121,7 +121,7 @@ async def check_server(
         context_length=length if isinstance(length, int) else None,
         control_tokens=tokens,
     )
-    warnings = [*_host_warning(client.base_url)]
+    warnings = [*host_warning(client.base_url)]
     dialect, canary = await find_constraint(client, settings)
     if not canary.text and canary.at_length:
         dialect, canary = await find_constraint(client, settings, max_tokens=2048)
@@ -164,7 +164,7 @@ async def check_server(
     return CheckedJudge(settings, version, tuple(lines), tuple(warnings))
 
 
-async def _find_model(client: JudgeClient, name: str) -> dict[str, Any]:
+async def find_model(client: JudgeClient, name: str) -> dict[str, Any]:
     """The server's card of the model."""
     url = f"{client.base_url}/models"
     try:
@@ -199,7 +199,7 @@ def _only_judge(url: str, cards: Sequence[Mapping[str, Any]]) -> int:
     return chat[0]
 
 
-async def _check_health(client: JudgeClient) -> None:
+async def check_health(client: JudgeClient) -> None:
     """vLLM's /health answers 503 once its engine is dead; other servers may not have the page."""
     url = f"{client.root_url}/health"
     try:
@@ -252,7 +252,7 @@ async def _control_tokens(client: JudgeClient) -> tuple[ControlTokens, str]:
     return ControlTokens(), "the known families are kept out of rows (no /tokenizer_info)"
 
 
-def _host_warning(base_url: str) -> list[str]:
+def host_warning(base_url: str) -> list[str]:
     """Rows leave this machine and its network only if that was meant: say so."""
     host = urlsplit(base_url).hostname or ""
     try:

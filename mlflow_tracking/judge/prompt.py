@@ -90,7 +90,7 @@ class ClaimForm:
         """
         safe = {name: safety.neutralise(text) for name, text in item.texts.items()}
         head, _, tail = _split(self.question.replace("{words}", str(words)))
-        user = _fill(tail, {**safe, "reference": ""})
+        user = fill(tail, {**safe, "reference": ""})
         parts = [("system", head), ("user", user)] if system else [("user", f"{head}\n\n{user}")]
         messages = [{"role": role, "content": text} for role, text in parts]
         return ClaimQuestion(messages, safe["answer"], words)
@@ -151,7 +151,7 @@ class JudgePrompt:
         safe = {name: safety.neutralise(text) for name, text in self.shown(item).items()}
         parts = [("system", self.system), ("user", self.user)]
         return [
-            {"role": role, "content": _fill(template, safe)} for role, template in parts if template
+            {"role": role, "content": fill(template, safe)} for role, template in parts if template
         ]
 
 
@@ -298,7 +298,7 @@ def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
     )
 
 
-def _fill(template: str, values: Mapping[str, str]) -> str:
+def fill(template: str, values: Mapping[str, str]) -> str:
     """The template with the row's texts in its placeholders, in one pass.
 
     A placeholder without a text stays as it is; of a blank text the paragraph is left out.

@@ -55,7 +55,7 @@ async def find_constraint(
     while True:
         asked = dialect.constraint
         body["max_tokens"] = max(max_tokens, 24 if asked == "response_format" else 0)
-        dialect, reply = await _ask(client, dialect, lambda now: now.phrase(body, pieces))
+        dialect, reply = await ask_as_taken(client, dialect, lambda now: now.phrase(body, pieces))
         first = first or reply
         held = reply.text.strip() in set("0123456789")
         if asked == "response_format":
@@ -82,12 +82,12 @@ async def rehearse(client: JudgeClient, settings: JudgeSettings) -> tuple[JudgeS
     def asked(dialect: Dialect) -> dict[str, Any]:
         return request_body(replace(settings, dialect=dialect), messages)
 
-    dialect, reply = await _ask(client, settings.dialect, asked)
+    dialect, reply = await ask_as_taken(client, settings.dialect, asked)
     settings = replace(settings, dialect=dialect)
     verdict = read_verdict(reply, settings, example.answer)
     if settings.score_only and verdict.failed and dialect.goes_on:
         # It goes on with the reply as if none were begun: have it write the label, too.
-        dialect, reply = await _ask(client, replace(dialect, goes_on=False), asked)
+        dialect, reply = await ask_as_taken(client, replace(dialect, goes_on=False), asked)
         settings = replace(settings, dialect=dialect)
         verdict = read_verdict(reply, settings, example.answer)
     known = not reply.declined and reply.finish_reason != _TOO_LONG
@@ -104,14 +104,14 @@ async def rehearse(client: JudgeClient, settings: JudgeSettings) -> tuple[JudgeS
         )
     if question := settings.claim_question(example):
         asking = settings
-        dialect, _ = await _ask(
+        dialect, _ = await ask_as_taken(
             client, dialect, lambda now: claim_body(replace(asking, dialect=now), question)
         )
     justified = settings.claim is not None and settings.for_probes() != settings
     if settings.explain_below or justified:
         given = {name: float(scale.low) for name, scale in settings.prompt.format.scales.items()}
         given |= given_by(verdict, settings)
-        dialect, _ = await _ask(
+        dialect, _ = await ask_as_taken(
             client,
             dialect,
             lambda now: explain_body(replace(settings, dialect=now), messages, given),
@@ -119,7 +119,7 @@ async def rehearse(client: JudgeClient, settings: JudgeSettings) -> tuple[JudgeS
     return replace(settings, dialect=dialect), reply
 
 
-async def _ask(
+async def ask_as_taken(
     client: JudgeClient, dialect: Dialect, asked: Callable[[Dialect], dict[str, Any]]
 ) -> tuple[Dialect, Reply]:
     """A reply to the request in words that the server takes; raises PreflightError without any."""

@@ -3,7 +3,6 @@
 Shown by `python mlflow_tracking/run_experiment.py`, kept by its journal.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +32,7 @@ class Status(StrEnum):
     HTTP_ERROR = "http_error"
     TIMEOUT = "timeout"
     EMPTY_INPUT = "empty_input"  # no question or no answer; no call was made
+    NO_ANSWER = "no_answer"  # the model under test gave none; no call to the judge was made
 
 
 FAILURES = tuple(status for status in Status if status is not Status.OK)
@@ -231,11 +231,6 @@ def _read_score(data: dict[str, Any]) -> Score:
     if len(probabilities) != len(values):
         raise ValueError(f"{len(probabilities)} probabilities")
     return Score(value, tuple(float(share) for share in probabilities), values)
-
-
-def verdict_line(key: str, verdict: Verdict) -> str:
-    """One line of the journal."""
-    return json.dumps({"key": key, **verdict.to_json()}, ensure_ascii=False)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from llm_client.settings import redacted
+from mlflow_tracking.answering.answers import Exchange
 from mlflow_tracking.judge.prompt import JudgePrompt
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
@@ -48,11 +49,12 @@ def publish(
     warn: Callable[[str], None],
     results_at: str = "",
     others: Mapping[int, JudgeSettings] | None = None,
+    answers: Mapping[int, Exchange] | None = None,
 ) -> None:
     """Record every view of the run `run_id`; at most `traces` rows get a trace.
 
     `rows` may be a sample of those that `summary` is of: `results_at` says where all of them are.
-    `others` judged the rows of these numbers in place of `judge`.
+    `others` judged the rows of these numbers in place of `judge`, `answers` were asked for there.
     """
     chosen = choose_rows([verdict for _, verdict in rows], traces)
     traced = [(row, verdict) for row, verdict in (rows[i] for i in chosen) if verdict]
@@ -66,7 +68,7 @@ def publish(
     with _told("plots and report", warn):
         _log_report(run_id, rows, summary, with_plots=not results_at)
     with _told("the traces", warn):
-        log_traces(run_id, traced, judge, prompt, others)
+        log_traces(run_id, traced, judge, prompt, others, answers)
 
 
 def show_people(run_id: str, human: HumanMean, warn: Callable[[str], None]) -> None:

@@ -25,7 +25,9 @@ RESULTS_TABLE = "judge_results.json"
 PAIRS_TABLE = "pair_results.json"
 RESULTS_AT = "results_location"  # tag: where all rows are, if the table has not all
 EVAL_TABLE = "eval_results_table.json"
-_TABLES = (RESULTS_TABLE, PAIRS_TABLE, EVAL_TABLE, "genai_custom_metrics.json")
+BY_QUESTION_TABLE = "answers_by_question.json"
+_TABLES = (RESULTS_TABLE, PAIRS_TABLE, EVAL_TABLE, BY_QUESTION_TABLE, "genai_custom_metrics.json")
+_BESIDE = ("decision", "first_score", "of_row", "sample", "answer_cut")  # of some runs
 
 
 def results_table(
@@ -73,7 +75,7 @@ def result_records(
 def stored_name(name: str, table: Collection[str], form: ReplyForm) -> str:
     """What a file's column is called in a run's `table`, by the rule of `result_records`."""
     outcome = verdict_columns(Verdict(Status.OK, scores={label: Score(1) for label in form.scores}))
-    if name in {"row", "file", "decision", "first_score", *outcome}:
+    if name in {"row", "file", *_BESIDE, *outcome}:
         while f"csv_{name}" in table:
             name = f"csv_{name}"
     return name
@@ -136,7 +138,7 @@ def log_dataset(data: DataSet, as_input: str = "") -> Any:
         name=storable(data.path.stem),
         targets=REFERENCE,
         predictions=ANSWER if ANSWER in table else None,
-        digest=hashlib.sha256(data.sha256.encode()).hexdigest()[:8],
+        digest=hashlib.sha256((data.sha256 + data.answers_sha256).encode()).hexdigest()[:8],
     )
     if as_input:
         mlflow.log_input(dataset, context=as_input)

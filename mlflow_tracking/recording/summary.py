@@ -33,11 +33,18 @@ class Summary:
     latency_p50_s: float | None
     latency_p95_s: float | None
     decided: tuple[str, ...] = ()  # which rows a rule lets the judge decide, in words
+    answered: tuple[tuple[str, str], ...] = ()  # of a model under test: what, and that in words
+    questions: int = 0  # that the interval is over; 0: every row is a question of its own
 
     @property
     def missing(self) -> int:
         """Rows without a verdict."""
         return self.rows - self.scored
+
+    @property
+    def units(self) -> str:
+        """What the interval is over."""
+        return "questions" if self.questions else "rows"
 
 
 def summarise(
@@ -109,6 +116,7 @@ def describe(
     if summary.decided:
         head, *rest = summary.decided
         lines.append(" ".join((f"**{head}**", *rest)))
+    lines += [f"**{what.capitalize()}**: {told}." for what, told in summary.answered]
     judge, prompt, data = (params.get(n, "?") for n in ("judge_model", "prompt_file", "data_file"))
     lines.append(f"Judge `{judge}`, prompt `{prompt}`, rows of `{data}`.")
     files = "**Artifacts** → `report.html`, `judge_results.json`, `plots`"
@@ -151,6 +159,5 @@ def _mean(summary: Summary) -> str:
     if summary.interval is None:
         return f"{summary.mean:.2f}"
     low, high = summary.interval
-    return (
-        f"{summary.mean:.2f} ({low:.2f} to {high:.2f} over other rows like these, 95 % bootstrap)"
-    )
+    others = f"other {summary.units} like these"
+    return f"{summary.mean:.2f} ({low:.2f} to {high:.2f} over {others}, 95 % bootstrap)"

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from mlflow import MlflowClient
@@ -31,6 +32,8 @@ from mlflow.tracing.constant import (
     TraceTagKey,
 )
 
+from mlflow_tracking.answering.answer import Answer
+from mlflow_tracking.answering.answers import Exchange
 from mlflow_tracking.custom_metrics import metric_name
 from mlflow_tracking.judge.call import (
     claim_body,
@@ -63,17 +66,18 @@ def log_traces(
     judge: JudgeSettings,
     prompt: Mapping[str, str],
     others: Mapping[int, JudgeSettings] | None = None,
+    answers: Mapping[int, Exchange] | None = None,
 ) -> None:
     """Give each row a trace of the run `run_id`, in place of those that the run has already.
 
     `prompt` is the prompt's {'name', 'version'} in MLflow's registry, or empty. `others` judged the
-    rows of these numbers in place of `judge`.
+    rows of these numbers in place of `judge`; `answers` is what a model under test was asked there.
     """
     experiment_id = MlflowClient().get_run(run_id).info.experiment_id
-    judges = others or {}
+    judges, asked = others or {}, answers or {}
     kept = {_shown(info): info for info in _delete_but_what_people_touched(experiment_id, run_id)}
     new = [
-        _RowTrace(row, verdict, judges.get(row.number, judge))
+        _RowTrace(row, verdict, judges.get(row.number, judge), asked.get(row.number))
         for row, verdict in rows
         if _as_shown(row) not in kept
     ]
@@ -84,7 +88,8 @@ def log_traces(
     for row, verdict in rows:
         if before := kept.get(_as_shown(row)):
             by = judges.get(row.number, judge)
-            _bring_up_to_date(before, row, verdict, by, run_id, prompt)
+            new_trace = _RowTrace(row, verdict, by, asked.get(row.number), before.trace_id)
+            _bring_up_to_date(before, new_trace, run_id, prompt)
 
 
 def _delete_but_what_people_touched(experiment_id: str, run_id: str) -> list[TraceInfo]:
@@ -117,21 +122,16 @@ def _previews(row: Row) -> tuple[str, str]:
 
 
 def _bring_up_to_date(
-    before: TraceInfo,
-    row: Row,
-    verdict: Verdict,
-    judge: JudgeSettings,
-    run_id: str,
-    prompt: Mapping[str, str],
+    before: TraceInfo, trace: "_RowTrace", run_id: str, prompt: Mapping[str, str]
 ) -> None:
     """Write over a trace whose row has another verdict now; what people said about it stays."""
     # Neither what people said, nor another judge that they asked in MLflow.
     said = [a for a in before.assessments if _by_judge(a) and a.run_id == run_id]
-    if _values(said) == _values(assessments(verdict, judge, run_id)):
+    if _values(said) == _values(assessments(trace.verdict, trace.judge, run_id)):
         return
     client = TracingClient()
     spans = client.get_trace(before.trace_id).data.spans
-    trace = _RowTrace(row, verdict, judge, before.trace_id, [span.span_id for span in spans])
+    trace.keep_ids([span.span_id for span in spans])
     info = trace.info(run_id, before.experiment_id, prompt)
     write_traces(before.experiment_id, [(info, trace.spans())])
     for assessment in said:
@@ -147,23 +147,31 @@ def _values(said: Iterable[Assessment]) -> set[tuple[object, ...]]:
 
 
 class _RowTrace:
-    """The trace of one row: a span for the row and, inside, one for the call to the judge."""
+    """The trace of one row: a span for the row and, inside, one for each call."""
 
     def __init__(
         self,
         row: Row,
         verdict: Verdict,
         judge: JudgeSettings,
+        asked: Exchange | None = None,
         over: str = "",
-        span_ids: Sequence[str] = (),
     ) -> None:
-        """`over` and `span_ids`: the ids of the trace that is written over, and of its spans."""
-        self.row, self.verdict, self.judge = row, verdict, judge
-        end_s = verdict.ended_at or time.time()
-        start_s = end_s - verdict.latency_s
+        """`asked` is what a model under test was; `over` the id of a trace that is written over."""
+        self.row, self.verdict, self.judge, self._asked_before = row, verdict, judge, asked
+        answer = asked.answer if asked else Answer()
+        end_s = verdict.ended_at or answer.ended_at or time.time()
+        # An answer may be of yesterday: its span stands right before the judge's, as if nobody had
+        # waited, and says itself when it ended.
+        self._judged_ns = int((end_s - verdict.latency_s) * 1e9)
+        start_ns = self._judged_ns - int(answer.latency_s * 1e9)
         fault = verdict.reason if verdict.failed else None
         id_ = over or new_trace_id()
-        self._draft = TraceDraft(row.number, int(start_s * 1e9), int(end_s * 1e9), fault, id_)
+        self._draft = TraceDraft(row.number, start_ns, int(end_s * 1e9), fault, id_)
+        self._span_ids = iter(list[str]())
+
+    def keep_ids(self, span_ids: Sequence[str]) -> None:
+        """Write over these spans."""
         self._span_ids = iter(span_ids)
 
     def info(self, run_id: str, experiment_id: str, prompt: Mapping[str, str]) -> TraceInfo:
@@ -177,30 +185,47 @@ class _RowTrace:
         if prompt:
             tags[TraceTagKey.LINKED_PROMPTS] = json.dumps([dict(prompt)])
         metadata = {TraceMetadataKey.SOURCE_RUN: run_id}
-        if verdict.attempts:
+        if verdict.attempts or self._asked_before:
             # MLflow adds it up from the spans, but not for a trace that is written over.
-            metadata[TraceMetadataKey.TOKEN_USAGE] = json.dumps(self._usage())
+            metadata[TraceMetadataKey.TOKEN_USAGE] = json.dumps(self._whole_usage())
         said = assessments(verdict, self.judge, run_id)
         return self._draft.info(experiment_id, _previews(self.row), tags, metadata, said)
 
     def spans(self) -> list[Span]:
-        """The row with its question, reference and answer, and the call with prompt and reply."""
+        """The row with its question, reference and answer, and the calls with prompt and reply."""
         row, verdict = self.row, self.verdict
         texts = row.item.texts
         inputs = {name: text for name, text in texts.items() if text and name != "answer"}
         kind, root_id = SpanType.EVALUATOR, self._span_id()
         root = self._draft.span(root_id, self._draft.name, kind, inputs, row.item.answer)
-        if not verdict.attempts:
-            return [root]
-        return [root, *self._calls(root_id)]
+        answer = [self._answer(root_id, self._asked_before)] if self._asked_before else []
+        return [root, *answer, *(self._calls(root_id) if verdict.attempts else ())]
+
+    def _answer(self, root_id: str, asked: Exchange) -> Span:
+        """The call to the model under test."""
+        answer, kind = asked.answer, SpanType.CHAT_MODEL
+        message = {"role": "assistant", "content": answer.text}
+        choice = {"message": message, "finish_reason": answer.finish_reason}
+        cost = {
+            SpanAttributeKey.MESSAGE_FORMAT: "openai",
+            SpanAttributeKey.MODEL: answer.model,
+            SpanAttributeKey.CHAT_USAGE: _usage(answer.prompt_tokens, answer.completion_tokens),
+            "attempts": answer.attempts,
+            "latency_s": answer.latency_s,
+            "ended_at": datetime.fromtimestamp(answer.ended_at, UTC).isoformat(),
+        }
+        said = {"error": answer.reason} if answer.failed else {"choices": [choice]}
+        draft = replace(self._draft, end_ns=self._judged_ns, fault=answer.reason or None)
+        return draft.span(self._span_id(), "answer", kind, asked.request, said, root_id, **cost)
 
     def _calls(self, root_id: str) -> Iterator[Span]:
         """The calls as they were sent: of several, one after the other."""
+        draft = replace(self._draft, start_ns=self._judged_ns)
         # What they cost together, which MLflow adds up, stands on the first.
         for number, (name, request, said) in enumerate(self._asked()):
             cost = {} if number else self._cost()
             kind, reply = SpanType.CHAT_MODEL, self._reply(said)
-            yield self._draft.span(self._span_id(), name, kind, request, reply, root_id, **cost)
+            yield draft.span(self._span_id(), name, kind, request, reply, root_id, **cost)
 
     def _asked(self) -> Iterator[tuple[str, object, str]]:
         """Name, request and the reply's text of each call."""
@@ -257,14 +282,22 @@ class _RowTrace:
     def _usage(self) -> dict[str, int]:
         verdict = self.verdict
         return {
-            "input_tokens": verdict.prompt_tokens,
-            "output_tokens": verdict.completion_tokens,
-            "total_tokens": verdict.prompt_tokens + verdict.completion_tokens,
+            **_usage(verdict.prompt_tokens, verdict.completion_tokens),
             "cache_read_input_tokens": verdict.cached_tokens,
         }
 
+    def _whole_usage(self) -> dict[str, int]:
+        """Of all its calls."""
+        usage, answer = self._usage(), self._asked_before.answer if self._asked_before else Answer()
+        of_answer = _usage(answer.prompt_tokens, answer.completion_tokens)
+        return {name: count + of_answer.get(name, 0) for name, count in usage.items()}
+
     def _span_id(self) -> str:
         return next(self._span_ids, "") or new_span_id()
+
+
+def _usage(read: int, written: int) -> dict[str, int]:
+    return {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
 
 
 def assessments(verdict: Verdict, settings: JudgeSettings, run_id: str) -> list[Assessment]:

@@ -68,6 +68,12 @@ def question_and_answer(question: str, answer: str | None) -> tuple[str, str | N
     return (_joined(turns) if turns else rendered(question)), given
 
 
+def messages_of(cell: str) -> list[dict[str, Any]]:
+    """A conversation as the messages that it is; [] for any other cell."""
+    values = _listed(cell)
+    return [dict(message) for message in values] if _turns(values) else []
+
+
 def _joined(turns: Sequence[Turn]) -> str:
     return "\n\n".join(map(str, turns))
 

@@ -86,6 +86,7 @@ class DataSet:
     notes: tuple[str, ...] = ()  # what the user should know of how the file was read
     sheet: str = ""  # of a workbook
     named: Named = ()  # the columns that have other headers in the file
+    answers_sha256: str = ""  # of answers that are not the file's
 
     @property
     def items(self) -> list[Item]:

@@ -46,6 +46,11 @@ class Estimate:
         """Whether there is an interval, and 0 is not in it."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Its ends; None where there is none."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     def __str__(self) -> str:
         if self.value is None:
             return f"not enough data ({self.note})"
@@ -120,6 +125,26 @@ def difference_estimate(
 def mean_estimate(values: Values, *, seed: int = 0) -> Estimate:
     """The mean, for shifts and other differences by row."""
     return bootstrap_estimate(np.mean, values, seed=seed)
+
+
+def clustered_mean_estimate(
+    values: Sequence[float | None], units: Sequence[int], *, seed: int = 0
+) -> Estimate:
+    """The mean of values that come several to a unit, such as samples of one question.
+
+    Whole units are drawn (the cluster bootstrap, Field and Welsh, 2007), for a unit's values are
+    alike: drawn one by one they would seem to be more than they are. `n` is of units.
+    """
+    found: dict[int, list[float]] = {}
+    for unit, value in zip(units, values, strict=True):
+        if value is not None:
+            found.setdefault(unit, []).append(value)
+    sums, counts = map(sum, found.values()), map(len, found.values())
+    return bootstrap_estimate(_ratio, list(sums), list(counts), seed=seed)
+
+
+def _ratio(sums: Array, counts: Array, axis: int = -1) -> Array:
+    return np.asarray(sums.sum(axis=axis) / counts.sum(axis=axis))
 
 
 def share_estimate(hits: Sequence[bool]) -> Estimate:

@@ -295,7 +295,8 @@ class Deciding:
             [*beside, *(verdicts[place] for place in opinions)],
         )
         items = run.experiment.data.items
-        instead = {first.settings.key(items[place]): one for place, one in opinions.items()}
+        asked = {first.settings.key(items[place]): one for place, one in opinions.items()}
+        instead = {**first.instead, **asked}
         counting = [opinions.get(place, verdicts[place]) for place in every]
         return Decided(counting, replace(first, instead=instead), decisions)
 

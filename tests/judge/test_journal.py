@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from llm_client.settings import ROOT
-from mlflow_tracking.judge.journal import Journal, JournalError, read_lines
-from mlflow_tracking.judge.verdict import Score, Status, Verdict, verdict_line
+from mlflow_tracking.judge.journal import Journal, JournalError, read_lines, record_line
+from mlflow_tracking.judge.verdict import Score, Status, Verdict
 
 HEADER = {"data_sha256": "d1", "judge_model": "qwen", "temperature": 0.0, "limit": "none"}
 
@@ -69,7 +69,7 @@ def test_what_was_judged_is_there_for_the_next_process(path: Path) -> None:
     odd = scored(3, "\u2028 \x00 \ud83d lone \\ud83d «ё» 😀")
     write(path, ("a", scored(5)), ("b", FAILED), ("c", odd))
     with opened(path) as journal:
-        assert journal.verdicts == {"a": scored(5), "b": FAILED, "c": odd}
+        assert journal.records == {"a": scored(5), "b": FAILED, "c": odd}
         assert journal.settled("a") == scored(5)
         assert journal.settled("none") is None
         assert journal.fresh == set()
@@ -98,7 +98,7 @@ def test_the_last_line_of_a_key_wins(path: Path) -> None:
     write(path, ("a", FAILED), ("b", scored(1)))
     write(path, ("a", scored(4)), ("b", scored(2)))
     with opened(path) as journal:
-        assert journal.verdicts == {"a": scored(4), "b": scored(2)}
+        assert journal.records == {"a": scored(4), "b": scored(2)}
 
 
 def test_a_failure_is_tried_again_by_the_next_process_and_not_by_this_one(path: Path) -> None:
@@ -125,11 +125,11 @@ def test_a_journal_cut_anywhere_keeps_every_whole_line(path: Path) -> None:
         path.write_bytes(data[:size])
         with opened(path) as journal:
             whole = sum(end <= size for end in ends)
-            assert list(journal.verdicts) == ["a", "b"][: max(0, whole - 1)], size
+            assert list(journal.records) == ["a", "b"][: max(0, whole - 1)], size
             asyncio.run(journal.add("c", scored(1)))
         with opened(path) as journal:
             assert journal.settled("c") == scored(1), size
-            assert len(journal.verdicts) == max(0, whole - 1) + 1, size
+            assert len(journal.records) == max(0, whole - 1) + 1, size
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_line_that_is_no_verdict_is_passed_over(path: Path, garbage: bytes) ->
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], garbage, *lines[2:]]))
     with opened(path) as journal:
-        assert journal.verdicts == {"a": scored(5), "b": scored(3)}
+        assert journal.records == {"a": scored(5), "b": scored(3)}
 
 
 # --- whose journal it is --------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_another_judge_or_other_data_are_refused_with_what_changed(path: Path) -
 )
 def test_verdicts_without_their_header_are_not_this_runs(path: Path, first: bytes) -> None:
     path.parent.mkdir(parents=True)
-    path.write_bytes(first + verdict_line("a", scored(5)).encode() + b"\n")
+    path.write_bytes(first + record_line("a", scored(5)).encode() + b"\n")
     with pytest.raises(JournalError, match="cannot resume, changed since: data_sha256 "):
         Journal(path, HEADER)
 
@@ -241,13 +241,13 @@ def test_a_full_disk_is_told_and_leaves_no_half_line(
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(JournalError, match="No space left on device; what is judged so far"):
             asyncio.run(journal.add("b", scored(3)))
-        assert "b" not in journal.verdicts
+        assert "b" not in journal.records
         assert "b" not in journal.fresh
         assert path.read_bytes() == before
         monkeypatch.undo()
         asyncio.run(journal.add("c", scored(2)))
     with opened(path) as journal:
-        assert list(journal.verdicts) == ["a", "c"]
+        assert list(journal.records) == ["a", "c"]
     assert len(list(read_lines(path.read_bytes()))) == len(path.read_bytes().splitlines()) == 3
 
 
@@ -266,7 +266,7 @@ def test_a_line_that_is_written_in_part_is_taken_back(path: Path) -> None:
         assert path.read_bytes() == before
         asyncio.run(journal.add("c", scored(2)))
     with opened(path) as journal:
-        assert list(journal.verdicts) == ["a", "c"]
+        assert list(journal.records) == ["a", "c"]
 
 
 def test_all_that_wait_are_told_of_a_fault(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +303,7 @@ def test_many_verdicts_at_once_share_a_sync(path: Path, monkeypatch: pytest.Monk
         asyncio.run(add_many(journal))
     assert 1 <= syncs <= 3
     with opened(path) as journal:
-        assert len(journal.verdicts) == 500
+        assert len(journal.records) == 500
         assert journal.settled("499") == scored(5)
 
 

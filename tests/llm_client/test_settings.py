@@ -207,10 +207,10 @@ def test_bash_reads_back_every_assignment_as_it_was(tmp_path: Path, value: str) 
 def test_bash_gets_every_setting_of_the_example_file(tmp_path: Path) -> None:
     named = {line.split("=")[0] for line in shell_assignments(settings_with(tmp_path)).splitlines()}
     login = {f"MLFLOW_TRACKING_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN")}
-    assert named == set(NAMES.values()) - login  # which no script asks for
+    assert named == set(NAMES.values()) - login - {"ANSWER_API_KEY"}  # which no script asks for
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     offered = {line[2:].split("=")[0] for line in example.splitlines() if "=" in line}
-    assert offered == named | login
+    assert offered == set(NAMES.values())
 
 
 def test_a_shell_that_evaluates_the_settings_sees_the_error(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_client.settings import ROOT
+from mlflow_tracking.judge.journal import record_line
 from mlflow_tracking.judge.prompt import JudgePrompt, load_prompt
-from mlflow_tracking.judge.verdict import FAILURES, Score, Status, Verdict, verdict_line
+from mlflow_tracking.judge.verdict import FAILURES, Score, Status, Verdict
 from mlflow_tracking.recording.totals import Totals
 from mlflow_tracking.rows.scale import ONE_TO_FIVE
 
@@ -75,7 +76,7 @@ VERDICTS = st.one_of(WITH_SCORE, WITHOUT)
 @given(VERDICTS)
 def test_a_verdict_survives_json(verdict: Verdict) -> None:
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
-    line = verdict_line("a key", verdict)
+    line = record_line("a key", verdict)
     assert "\n" not in line
     assert "\r" not in line
     data = json.loads(line)
@@ -121,6 +122,7 @@ def test_the_statuses_are_the_ones_that_are_promised() -> None:
         "http_error",
         "timeout",
         "empty_input",
+        "no_answer",
     ]
     assert set(FAILURES) == set(Status) - {Status.OK}
 
@@ -219,6 +221,7 @@ MIXED: list[Verdict | None] = [
     Verdict(Status.HTTP_ERROR, "500", calls=1, attempts=6),
     Verdict(Status.TIMEOUT, "slow", calls=1, attempts=6),
     Verdict(Status.EMPTY_INPUT, "no answer"),
+    Verdict(Status.NO_ANSWER, "the model wrote nothing"),
     None,
     scored(1, claim_score=Score(1), answer_score=Score(5), calls=2, attempts=3, latency_s=4.0),
 ]
@@ -227,7 +230,7 @@ MIXED: list[Verdict | None] = [
 def test_every_row_is_scored_or_in_exactly_one_count() -> None:
     metrics = totals(MIXED)
     assert is_honest(metrics)
-    assert metrics["rows_total"] == 11
+    assert metrics["rows_total"] == 12
     assert metrics["rows_scored"] == 4
     assert metrics["rows_not_judged"] == 1
     for status in FAILURES:
@@ -240,8 +243,8 @@ def test_every_row_is_scored_or_in_exactly_one_count() -> None:
 
 def test_the_mean_stands_between_its_bounds() -> None:
     metrics = totals(MIXED)
-    assert metrics["mean_if_failed_are_1"] == pytest.approx((5 + 3 + 2 + 1 + 7 * 1) / 11)
-    assert metrics["mean_if_failed_are_5"] == pytest.approx((5 + 3 + 2 + 1 + 7 * 5) / 11)
+    assert metrics["mean_if_failed_are_1"] == pytest.approx((5 + 3 + 2 + 1 + 8 * 1) / 12)
+    assert metrics["mean_if_failed_are_5"] == pytest.approx((5 + 3 + 2 + 1 + 8 * 5) / 12)
     all_there = totals([scored(2), scored(4)])
     assert all_there["mean_if_failed_are_1"] == all_there["mean_if_failed_are_5"] == 3.0
 
@@ -255,7 +258,7 @@ def test_costs_are_those_of_the_calls_that_were_made() -> None:
     latencies = [1.0, 3.0, 2.0, 2.0, 2.0, 4.0]
     assert metrics["latency_p50_s"] == pytest.approx(np.percentile(latencies, 50))
     assert metrics["latency_p95_s"] == pytest.approx(np.percentile(latencies, 95))
-    assert metrics["rows_per_second"] == pytest.approx(11 / 5.5)
+    assert metrics["rows_per_second"] == pytest.approx(12 / 5.5)
 
 
 def test_equal_rows_count_as_rows_and_cost_one_call() -> None:

@@ -16,6 +16,7 @@ TARGETS = (
     "server",
     "run",
     "experiment",
+    "answers",
     "ui",
     "stop",
     "screenshots",
@@ -44,6 +45,19 @@ def test_run_is_setup_then_server_then_experiment() -> None:
     places = [commands.index(step) for step in steps]
     assert places == sorted(places)
     assert commands.count("took %s s") == len(steps)
+
+
+def test_answers_loads_one_model_at_a_time() -> None:
+    commands = make("-n", "answers", "ANSWER_MODEL=org/small", "ARGS=--limit 4").splitlines()
+    steps = [line for line in commands if "_server.sh" in line or "--answers-from" in line]
+    expected = ("stop_server", "org/small", "--answers-only --limit 4", "start_server", "--limit 4")
+    assert [want in line for want, line in zip(expected, steps[:3] + steps[-2:], strict=True)] == [
+        True
+    ] * 5
+    refused = subprocess.run(
+        ["make", "-C", str(ROOT), "-n", "answers"], capture_output=True, text=True
+    )
+    assert "ANSWER_MODEL=" in refused.stdout
 
 
 def test_a_failed_step_ends_the_run_with_its_own_code_and_time() -> None:
