@@ -1,17 +1,14 @@
 """Which judge agrees best with people, what does each cost, and would a panel be better?
 
-    python mlflow_tracking/compare_judges.py --data graded.csv \
-        --judge small=http://gpu1:8000/v1 --judge large=http://gpu2:8000/v1
-    python mlflow_tracking/compare_judges.py --data graded.csv --score-only \
-        --judge small=http://127.0.0.1:8000/v1#Qwen/Qwen3-4B-Instruct-2507 \
-        --judge large=http://127.0.0.1:8000/v1#Qwen/Qwen3-14B
+    python mlflow_tracking/compare_judges.py --data graded.csv --judge a=URL --judge b=URL
+    python mlflow_tracking/compare_judges.py --data graded.csv --judge a=URL#small --judge b=URL#big
 
 Every judge scores the same graded rows by the same prompt. Printed are the agreement with people
 and the price of each, the differences, what all of them are worth together, and which to take.
 
-A judge is NAME=URL, of several servers NAME=URL,URL; behind # stands which of the server's models
-it is. One after the other is enough: a judge whose server is away is left for later, and the same
-command, given again when it is there, asks only for what is missing.
+URL is the server's root, such as http://127.0.0.1:8000/v1 (of several, with commas between them);
+behind # stands which of its models is meant. One after the other is enough: a judge whose server is
+away is left for later, and the same command, given again when it is there, asks only for the rest.
 
 Exit codes: 0 every judgement was made, 1 some were not (the last line says how to go on), 2 bad
 input or settings, told in one line.
@@ -248,7 +245,9 @@ def read_flags(settings: Settings) -> tuple[RowFlags, JudgeFlags, CallFlags, Run
     """The command line; every default is shown by --help."""
     parser = FlagParser(_COMMAND, __doc__)
     parser.add_group(OwnFlags)
-    parser.add_group(RowFlags)
+    text = "rows with inputs,predictions,human_score; model says who wrote an answer, if known"
+    parser.add("--data", text, type=Path, required=True)
+    parser.add_group(RowFlags, without=("data",))
     parser.add_group(JudgeFlags, without=("model", "temperature", "explain_below", "on_too_long"))
     parser.add_group(CallFlags, without=("base_url",))
     others = ("experiment_name", "run_name", "resume", *SHOWING)

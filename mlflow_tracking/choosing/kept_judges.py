@@ -153,7 +153,7 @@ def find_judge(judge: NamedJudge, task: Task) -> FoundJudge:
             task.graded.data, task.items, task.limit, wanted, calls, task.run, task.settings
         )
     except PreflightError as problem:
-        return FoundJudge(judge, known, away=_without_remedy(str(problem)))
+        return FoundJudge(judge, known, away=_problem(str(problem), judge))
     settings = experiment.judge.settings
     changed = [k for k, v in _identity(settings).items() if known and _identity(known)[k] != v]
     if changed:
@@ -239,9 +239,11 @@ def _remembered(path: Path, wanted: JudgeSettings) -> JudgeSettings | None:
         raise JournalError(f"{path}: is no journal of a judge; move it away") from None
 
 
-def _without_remedy(problem: str) -> str:
-    """What is wrong; what to do about it is told for all judges in the end."""
+def _problem(problem: str, judge: NamedJudge) -> str:
+    """What is wrong; what to do about a server that is not there is told in the end."""
     cause, _, remedy = problem.partition("; ")
+    if "--model" in remedy and not judge.model:  # which is a run's flag
+        return f"{cause}: say which one with {judge.name}=URL#MODEL"
     return cause if "--model" in remedy or "start one" in remedy else problem
 
 

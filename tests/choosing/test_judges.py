@@ -203,10 +203,10 @@ def test_a_planted_favour_is_found_beside_what_other_judges_give() -> None:
 def test_answers_that_every_judge_overrates_are_no_favour() -> None:
     families = {"q": "qwen", "g": "gemma"}
     told = 0
-    for seed in range(20):
+    for seed in range(12):
         [found, _] = favours(scores_of(seed, own=0.0), people_of(seed), families, AUTHORS, seed)
         told += found.told != 0
-    assert told <= 3  # of 20 at 5 %: 1, with a standard deviation of 1
+    assert told <= 2  # of 12 at 5 %: 0.6, with a standard deviation of 0.8
     # Without a judge of another family the same answers look like a favour, and the line says so.
     scores = {"q": scores_of(0, own=0.0)["q"]}
     [alone] = favours(scores, people_of(0), {"q": "qwen"}, AUTHORS)

@@ -6,6 +6,7 @@ python -m pytest tests/commands/test_compare_judges.py
 import json
 import shlex
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.support.graded_csv import (
     swayed_by,
 )
 from tests.support.judge_stub import Call, JudgeStub, count_tokens, serving
+from tests.support.odd_server import MODES, odd_server, takes_no
 from tests.support.vllm_process import JudgeServer
 
 SCRIPT = ROOT / "mlflow_tracking/compare_judges.py"
@@ -155,22 +157,32 @@ def test_judges_on_one_server_in_turn_come_to_the_same_table(
 def test_a_server_that_dies_leaves_its_judge_for_later_and_the_others_go_on(
     good: JudgeStub, dice: JudgeStub, graded: Path, compare: Any
 ) -> None:
-    def dies(call: Call) -> str:
-        return "reset" if len(good.calls_by_row()) > 10 else ""
+    dying = threading.Thread(target=good.stop)
 
-    good.faults = dies
+    def dies(call: Call) -> str:
+        if len(good.calls_by_row()) >= 10 and dying.ident is None:
+            dying.start()
+        return ""
+
+    good.faults, good.latency_s = dies, 0.05
     flags = [*named(("a", good.base_url), ("b", dice.base_url)), "--wait-for-server", "0"]
     flags += ["--retries", "0", "--concurrency", "2"]
     first = compare(graded, *flags)
-    good.faults = lambda call: ""
     assert first.code == 1
+    assert "judge a: " in first.last
     assert 0 < first.judge("a")["scored"] < SCALE_ROWS
+    assert first.judge("a")["speed"] is None, "the waiting would be counted"
     assert first.judge("b")["scored"] == SCALE_ROWS
+    dying.join()
+    good.faults, good.latency_s = (lambda call: ""), 0.0
     good.forget()
     dice.forget()
+    good.start()
     second = compare(graded, *flags)
     assert second.code == 0
-    assert sum(good.calls_by_row().values()) == SCALE_ROWS - first.judge("a")["scored"]
+    left = SCALE_ROWS - first.judge("a")["scored"]
+    assert sum(good.calls_by_row().values()) == left
+    assert second.judge("a")["speed"]["rows"] == left
     assert not dice.calls_by_row()
 
 
@@ -205,6 +217,31 @@ def test_the_rows_of_a_start_are_new_to_the_servers_cache(
         [salt] = {call.body["cache_salt"] for call in asked}
         salts.append(salt)
     assert salts[0] != salts[1]
+
+
+def test_a_server_that_is_not_vllm_gets_no_field_of_vllms(
+    dice: JudgeStub, graded: Path, compare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODES, "no_cache_salt", takes_no("cache_salt"))
+    with odd_server("no_cache_salt") as base_url:
+        found = compare(graded, *named(("a", base_url), ("b", dice.base_url)))
+    assert found.code == 0
+    assert found.judge("a")["scored"] == SCALE_ROWS
+    assert found.judge("a")["whole"]["note"] == "the judge's scores are all 4"
+    assert "votes        2 judges are worth" in found.out
+
+
+def test_of_several_models_one_has_to_be_named(dice: JudgeStub, graded: Path, compare: Any) -> None:
+    with odd_server("several_judges") as base_url:
+        found = compare(graded, *named(("a", base_url), ("b", dice.base_url)))
+        assert found.code == 1
+        assert "serves judge-7b, judge-70b: say which one with a=URL#MODEL" in found.last
+        judges = named(("a", f"{base_url}#judge-7b"), ("c", f"{base_url}#judge-70b"))
+        three = compare(graded, *judges, *named(("b", dice.base_url)))
+    assert three.code == 0
+    assert [one["model"] for one in three.told["judges"]] == ["judge-7b", "judge-70b", "dice"]
+    assert len(three.told["differences"]) == 3
+    assert three.out.count(", one of 3 at once") == 3
 
 
 def test_rows_without_a_verdict_are_counted_and_asked_for_again(
