@@ -61,8 +61,8 @@ def compare_and_record() -> int:
         compared = compare([read_run(run) for run in given.runs])
     for note in compared.notes:
         warn(f"note: {note}")
-    for block in (told(compared), most_apart(compared, given.moved)):
-        say("".join(f"{line}\n" for line in block))
+    for block in filter(None, (told(compared), most_apart(compared, given.moved))):
+        say("\n".join(block) + "\n")
     if given.markdown:
         given.markdown.write_text(markdown(compared), encoding="utf-8")
     run_id, where = record(compared, settings)
