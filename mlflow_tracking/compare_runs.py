@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm_client.settings import load_settings
@@ -30,7 +31,7 @@ from mlflow_tracking.command.frame import check_output, run_command
 class ComparisonFlags:
     """The command line."""
 
-    runs: tuple[str, ...]
+    runs: Sequence[str]
     moved: int = flag("rows to list", 10, type=natural, metavar="N")
     markdown: Path | None = flag(
         "write the tables for a README", None, type=Path, metavar="FILE.md"
