@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 class ComparisonFlags:
     """The command line."""
 
-    runs: tuple[str, ...]
+    runs: Sequence[str]
     moved: int = flag("rows to list", 10, type=natural, metavar="N")
     markdown: Path | None = flag(
         "write the tables for a README", None, type=Path, metavar="FILE.md"
@@ -91,13 +92,13 @@ def compare_and_record() -> int:
     plan = plan_directly(runs, given, calls, kept, settings) if given.pairwise else None
     for note in (*compared.notes, *(plan.notes if plan else ())):
         warn(f"note: {note}")
-    for block in (told(compared), most_apart(compared, given.moved)):
-        say("".join(f"{line}\n" for line in block))
+    for block in filter(None, (told(compared), most_apart(compared, given.moved))):
+        say("\n".join(block) + "\n")
     direct = ask_and_tell(plan, [one.letter for one in compared.systems]) if plan else None
     if plan and direct is None:
         return 1
     if direct:
-        say("".join(f"{line}\n" for line in direct.lines))
+        say("\n".join(direct.lines) + "\n")
     if given.markdown:
         text = markdown(compared) + (f"\n{direct.markdown}" if direct else "")
         given.markdown.write_text(text, encoding="utf-8")

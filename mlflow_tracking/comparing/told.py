@@ -82,9 +82,9 @@ def _cells(one: System) -> tuple[str, ...]:
 def _paired(compared: Comparison) -> str:
     shared, found = compared.shared, compared.found
     rows = f"{len(shared.places)} rows that all scored, by {' and '.join(shared.keys)}"
-    different = len(set(shared.questions))
     if found.grouped:
-        return f"{rows}; the intervals are over their {different} questions"
+        return f"{rows}; the intervals are over their {found.units} questions"
+    different = len(set(shared.questions))
     if different < len(shared.places):
         return f"{rows}; the intervals are over other answers to their {different} questions"
     return rows

@@ -107,10 +107,10 @@ def test_the_furthest_apart_rows_are_listed(runs: Runs) -> None:
     other = [5 if n == 7 else score for n, score in enumerate(EVEN)]
     ids = [runs.add("a", EVEN), runs.add("b", EVEN), runs.add("c", BETTER), runs.add("d", other)]
     told = runs.compare(*ids, "--moved", "2").out
-    head, first, *others = told[told.index("  row ") :].splitlines()[:4]
+    head, first, second, end = told[told.index("  row ") :].splitlines()[:4]
     assert head.split() == ["row", "A", "B", "C", "D", "question"]
-    assert first.split()[0] == "4" or first.split()[:5] == ["8", "4", "4", "5", "5"]
-    assert len([line for line in others if "?" in line]) == 1
+    assert first.split() == ["8", "4", "4", "5", "5", "q", "8?"]
+    assert second.split()[:5] == ["2", "2", "2", "3", "2"] and not end
     assert "question" not in runs.compare(*ids, "--moved", "0").out
 
 

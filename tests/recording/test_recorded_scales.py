@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from llm_client.settings import ROOT
 from mlflow_tracking.judge.verdict import Score, Status, Verdict
-from mlflow_tracking.recording.plots import comparison, make_plots, png
+from mlflow_tracking.recording.plots import comparison, make_plots, means, png
 from mlflow_tracking.recording.report import CUT_BESIDE, Report, render_report
 from mlflow_tracking.recording.results import result_records, results_table, stored_name
 from mlflow_tracking.recording.sample import worst_first
@@ -21,6 +21,7 @@ from mlflow_tracking.recording.summary import Summary, describe, summarise
 from mlflow_tracking.recording.totals import Totals
 from mlflow_tracking.rows.item import DataSet, Item, Row
 from mlflow_tracking.rows.scale import ONE_TO_FIVE, number_scale, read_scale
+from mlflow_tracking.stats.estimate import Estimate
 from tests.support.experiment_process import Recorded, Workspace, call, write_csv
 from tests.support.judge_stub import serving
 from tests.support.scale_stub import ScaleStub, place_of, prompt_of, read_prompt, scored
@@ -302,3 +303,12 @@ def test_every_shipped_prompt_has_a_scale_that_is_read_back() -> None:
     for path in sorted((ROOT / "mlflow_tracking/prompts").glob("judge_prompt*.txt")):
         scale = load_prompt(path).format.scale
         assert read_scale(str(scale)) == scale, path
+
+
+def test_an_interval_of_a_mean_ends_where_the_scale_does() -> None:
+    found = {"A  best": Estimate(4.9, 4.7, 5.1, 40), "B  few": Estimate(3.0, None, None, 4, "few")}
+    figure = means(found, ONE_TO_FIVE)
+    [axes] = figure.axes
+    lines = [line.get_xydata().tolist() for line in axes.lines]  # type: ignore[union-attr]
+    assert lines == [[[4.7, 0], [5, 0]], [[4.9, 0]], [[3, 1]]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(found)
