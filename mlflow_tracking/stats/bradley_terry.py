@@ -74,9 +74,8 @@ def bradley_terry(found: Comparisons, seed: int = 0) -> BradleyTerry:
     The bootstrap is the Bayesian one (Rubin, 1981) with half a win and half a loss for each pair of
     systems, and for the longer answer, as its prior (Muliere and Secchi, 1996): a system that
     always wins has a finite strength, and its interval a width. Of one pair that is Jeffreys'
-    interval. Intervals are percentiles, widened for few questions as Student's are (Hesterberg,
-    2015, "expanded percentiles"). Those of pairs hold at once, with 95 %: all are stretched by one
-    factor until 95 % of the resamples lie within every one of them.
+    interval. Intervals are percentiles of log odds, widened for few questions as Student's are
+    (Hesterberg, 2015). Those of pairs hold at once, with 95 %, by Bonferroni's correction.
     """
     versus = np.zeros((len(found.wins), found.systems))
     rows = np.arange(len(versus))
@@ -112,14 +111,11 @@ def _interval(draws: Array, found: Comparisons, at_once: bool = False) -> tuple[
         note = f"fewer than {MIN_ROWS} questions"
         return tuple(Estimate(float(one), None, None, n, note) for one in value)
     tail = (1 - LEVEL) / 2
-    low, middle, high = np.quantile(resamples, [tail, 0.5, 1 - tail], axis=0)
-    away = resamples - middle
-    outermost = (away / np.where(away > 0, high - middle, low - middle)).max(axis=1)
-    stretch = max(1.0, float(np.quantile(outermost, LEVEL))) if at_once else 1.0
-    tail = stats.norm.cdf(stats.t.ppf(tail, n - 1) * np.sqrt(n / (n - 1)))
-    low, high = np.quantile(resamples, [tail, 1 - tail], axis=0)
-    low = np.maximum(0, middle - stretch * (middle - low))
-    high = np.minimum(1, middle + stretch * (high - middle))
+    odds = np.log(np.maximum(resamples, _LEAST) / np.maximum(1 - resamples, _LEAST))
+    low, middle, high = np.quantile(odds, [tail, 0.5, 1 - tail], axis=0)
+    wanted = tail / len(value) if at_once else tail
+    wider = stats.t.ppf(wanted, n - 1) * np.sqrt(n / (n - 1)) / stats.norm.ppf(tail)
+    low, high = (_chance(middle + wider * (end - middle)) for end in (low, high))
     ends = zip(value, low, high, strict=True)
     return tuple(Estimate(float(v), float(a), float(b), n) for v, a, b in ends)
 
