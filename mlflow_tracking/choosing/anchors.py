@@ -29,8 +29,8 @@ from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.publish import DESCRIPTION_TAG
 from mlflow_tracking.rows.graded import GradedPairs, GradedRow, load_graded
 from mlflow_tracking.rows.item import DataError
-from mlflow_tracking.rows.scale import Scale
-from mlflow_tracking.stats.drift import look
+from mlflow_tracking.rows.scale import Scale, short
+from mlflow_tracking.stats.drift import TOLERANCE, look
 from mlflow_tracking.stats.estimate import Array
 from mlflow_tracking.validation.passes import JudgePass, known_passes, run_passes
 
@@ -38,7 +38,6 @@ KEPT = "anchors/anchors.json"
 ANCHORS, DRIFT, SINCE = "llm_judge.anchors", "llm_judge.judge_drift", "llm_judge.judge_drift_since"
 FIRST, NONE, FOUND, UNKNOWN = "first", "none", "found", "unknown"
 _BEGINS = "**Is it the same judge?**"  # the paragraph of a run's description
-_SAME = 0.005  # points of 1-5 within which a score is called the same: what two places show
 # Params that may say why a judge is another one.
 _WHY = (
     *("judge_model", "judge_root", "vllm_version", "base_url", "prompt_file", "prompt_sha256"),
@@ -185,7 +184,7 @@ def compare_with(
     found = look(np.array([one.scores for one in (*earlier, this)]) / scale.point)
     apart = _apart(this, first)
     numbers |= {"judge_drift": float(apart.mean()), "judge_drift_p": found.p}
-    numbers["anchors_same"] = float((np.abs(apart) <= _SAME * scale.point).sum())
+    numbers["anchors_same"] = float((np.abs(apart) <= TOLERANCE * scale.point).sum())
     told = f"{_differences(apart, scale)}, p {found.p:.2g}"
     changed = changed_names(first.params, this.params)
     if not found.found:
@@ -214,9 +213,11 @@ def _apart(this: AnchorRun, first: AnchorRun) -> Array:
 
 
 def _differences(apart: Array, scale: Scale) -> str:
-    """How many anchors score as they did, and how far the others are from that."""
-    other = np.abs(apart[np.abs(apart) > _SAME * scale.point])
-    told = f"{len(apart) - len(other)} of {len(apart)} anchors score the same"
+    """How many anchors score as in the first run, and how far the others are from that."""
+    other = np.abs(apart[np.abs(apart) > TOLERANCE * scale.point])
+    told = (
+        f"{len(apart) - len(other)} of {len(apart)} anchors within {short(TOLERANCE * scale.point)}"
+    )
     if len(other):
         told += f", the others {other.mean():.2f} apart on average"
     return f"{told}; mean shift {round(float(apart.mean()), 2) + 0.0:+.2f}"  # + 0.0: no '-0.00'
