@@ -66,9 +66,18 @@ class OwnFlags:
     stock: bool = flag("score with MLflow's own scorer instead, as the baseline", False)
 
 
-Given = tuple[
-    RowFlags, AnswerFlags, JudgeFlags, CallFlags, RunFlags, DecideFlags, GateFlags, OwnFlags
-]
+@dataclass(frozen=True)
+class Given:
+    """The command line, group by group."""
+
+    rows: RowFlags
+    answers: AnswerFlags
+    judge: JudgeFlags
+    calls: CallFlags
+    run: RunFlags
+    decide: DecideFlags
+    gates: GateFlags
+    own: OwnFlags
 
 
 def main() -> int:
@@ -79,7 +88,8 @@ def main() -> int:
 def judge_and_record() -> int:
     """Load the rows, have the judge score them, let mlflow.evaluate make its metrics of that."""
     settings = load_settings()
-    rows, answered_by, judge, calls, kept, decide, bars, own = read_flags(settings)
+    given = read_flags(settings)
+    rows, calls, own = given.rows, given.calls, given.own
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
     import mlflow
 
@@ -95,21 +105,21 @@ def judge_and_record() -> int:
     from mlflow_tracking.recording.people import human_lines
     from mlflow_tracking.validation.decision_rule import plan_deciding
 
-    answering = plan_answers(answered_by, rows, calls, kept, settings)
-    if answering and answered_by.answers_only:
-        return answering.only("run_experiment", own.check, kept.min_scored)
+    answering = plan_answers(given.answers, rows, calls, given.run, settings)
+    if answering and given.answers.answers_only:
+        return answering.only("run_experiment", own.check, given.run.min_scored)
     data = answering.known(own.plan, own.graded) if answering else None
-    experiment = read_experiment(rows, judge, calls, kept, settings, data)
+    experiment = read_experiment(rows, given.judge, calls, given.run, settings, data)
     if answering:
         experiment = answering.recorded(experiment)
     items = experiment.data.items
     scale = experiment.judge.settings.prompt.format.scale
     graded = read_drawn_grades(own.graded, items, scale, rows.encoding) if own.graded else None
-    deciding = plan_deciding(decide, experiment)
+    deciding = plan_deciding(given.decide, experiment)
     experiment = deciding.recorded(experiment)
     anchors = plan_anchors(own.anchors, rows.encoding, experiment)
     experiment = anchors.recorded(experiment)
-    gates = plan_gates(bars, experiment)
+    gates = plan_gates(given.gates, experiment)
     notes = (*experiment.data.notes, *(graded.notes if graded else ()), *gates.notes)
     notes = (*notes, *anchors.notes)
     for line in dict.fromkeys((*notes, *experiment.judge.warnings, *deciding.warnings)):
@@ -134,7 +144,7 @@ def judge_and_record() -> int:
         verdicts = (
             run.judge_rows_with_stock()
             if own.stock
-            else run.judge_rows(shown=not decide.second_opinion)
+            else run.judge_rows(shown=not given.decide.second_opinion)
         )
         decided = deciding.decide(run, verdicts)  # which of them count, without --decide all
         if run.complete and not own.stock:
@@ -177,9 +187,16 @@ def read_flags(settings: Settings) -> Given:
     if given.stock and given.anchors:
         parser.error("--stock has MLflow's own scorer do it, which scores no --anchors")
     _check_plan(parser, given)
-    rows, judge, calls = take(RowFlags, given), take(JudgeFlags, given), take(CallFlags, given)
-    kept, decide, bars = take(RunFlags, given), take(DecideFlags, given), take(GateFlags, given)
-    return (rows, take(AnswerFlags, given), judge, calls, kept, decide, bars, take(OwnFlags, given))
+    return Given(
+        take(RowFlags, given),
+        take(AnswerFlags, given),
+        take(JudgeFlags, given),
+        take(CallFlags, given),
+        take(RunFlags, given),
+        take(DecideFlags, given),
+        take(GateFlags, given),
+        take(OwnFlags, given),
+    )
 
 
 def _check_plan(parser: FlagParser, given: argparse.Namespace) -> None:
