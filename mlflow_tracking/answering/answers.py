@@ -33,7 +33,7 @@ from mlflow_tracking.stats.estimate import Estimate, clustered_mean_estimate
 class AnswerJournal(RecordJournal[Answer]):
     """The answers of one model under test to the questions of one file."""
 
-    kind = Answer
+    kind, doing = Answer, "asking for these answers"
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class RecordJournal(Generic[_Record]):
     """The records of one kind in one file, by key; the last line of a key counts."""
 
     kind: ClassVar[type[Any]]  # of the records
+    doing: ClassVar[str]  # what another process is at that has the file open
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         """Open or create the file; raises JournalError if it is in use or not this run's."""
@@ -167,7 +168,7 @@ class RecordJournal(Generic[_Record]):
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise JournalInUse(f"{self.path}: another process is judging this run") from None
+            raise JournalInUse(f"{self.path}: another process is {self.doing}") from None
 
     def _load(self) -> None:
         self._file.seek(0)
@@ -196,7 +197,7 @@ class RecordJournal(Generic[_Record]):
 class Journal(RecordJournal[Verdict]):
     """The verdicts of one run."""
 
-    kind = Verdict
+    kind, doing = Verdict, "judging this run"
 
 
 def changed_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
