@@ -67,5 +67,6 @@ lint: ## ruff, mypy, the order of the rooms, shellcheck
 	.venv/bin/lint-imports
 	.venv/bin/shellcheck vllm_server/*.sh .ci/run
 
+# One thread of numpy's for each of the two workers: with more they get in each other's way.
 test: lint ## lint, type-check, run every test (a real vLLM included)
-	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OPENBLAS_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
