@@ -1,1 +1,1 @@
-"""Everything that measures speed: commands here, what they are made of in parts/."""
+"""How fast and how good are judge, client and server? Commands here, their parts in parts/."""

@@ -1,7 +1,7 @@
 """Is the judge still the one that it was? A test of the same anchors, scored again in every run.
 
     python mlflow_tracking/run_experiment.py --data my.csv --anchors graded.csv
-    python benchmarks/judge_drift.py
+    python benchmarks/simulations/judge_drift.py
 
 While the judge stays the same, an anchor's scores in all runs so far could have come in any order.
 After a change the later ones differ. Noise may be skewed, rare, or of another size for each anchor;

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.pairwise_coverage import WORLDS, Found, World, simulate
+from benchmarks.simulations.pairwise_coverage import WORLDS, Found, World, simulate
 from mlflow_tracking.comparing.pairwise import Pair, Verdicts
 from mlflow_tracking.comparing.preferred import Preferred, judged, prefer, tell
 from mlflow_tracking.rows.item import PairItem

@@ -21,7 +21,11 @@ from mlflow_tracking.defence.attacks import CORPUS, load_attacks
 from mlflow_tracking.judge.prompt import load_prompt
 
 FOLDER = ROOT / "benchmarks"
-COMMANDS = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "__init__.py")
+COMMANDS = sorted(
+    str(path.relative_to(FOLDER))
+    for path in (*FOLDER.glob("*.py"), *(FOLDER / "simulations").glob("*.py"))
+    if path.name != "__init__.py"
+)
 MODULES = sorted(FOLDER.rglob("*.py"))
 
 

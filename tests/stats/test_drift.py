@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.judge_drift import alarmed, found_within, smallest, streams
+from benchmarks.simulations.judge_drift import alarmed, found_within, smallest, streams
 from mlflow_tracking.stats.drift import ALPHA, TOLERANCE, look
 from mlflow_tracking.stats.estimate import Array
 

@@ -12,7 +12,7 @@ import statsmodels.api as sm
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.human_mean_coverage import (
+from benchmarks.simulations.human_mean_coverage import (
     JUDGES,
     alike_in_clusters,
     by_clusters,

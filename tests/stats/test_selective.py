@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from benchmarks.promised_risk import draw_many, judges
+from benchmarks.simulations.promised_risk import draw_many, judges
 from mlflow_tracking.stats.estimate import Array
 from mlflow_tracking.stats.selective import (
     Selection,
@@ -152,7 +152,7 @@ def test_the_simulation_finds_out_a_rule_that_tests_nothing(
         step = Step(name, float(column[order][kept[-1] + 1]), int(kept[-1]) + 1, 0, 0, 1.0)
         return Selection(len(wrong), max_wrong, 0.95, 1, {}, {name: step}, {})
 
-    monkeypatch.setattr("benchmarks.promised_risk.select", naive)
+    monkeypatch.setattr("benchmarks.simulations.promised_risk.select", naive)
     assert draw_many(POPULATIONS["weak"], 120, 0.1, DRAWS).broken > 0.3
 
 

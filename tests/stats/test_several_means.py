@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from benchmarks.comparison_coverage import draw_many, worlds
+from benchmarks.simulations.comparison_coverage import draw_many, worlds
 from mlflow_tracking.stats.estimate import Array
 from mlflow_tracking.stats.several_means import SAME, SeveralMeans, compare_means
 
@@ -115,7 +115,7 @@ def test_few_rows_have_no_interval_and_decide_nothing(rows: int) -> None:
     "name", ["three systems", "mostly the same score", "yes or no", "one to eight answers"]
 )
 def test_intervals_hold_and_equals_do_not_differ(name: str, questions: int) -> None:
-    """The table of benchmarks/comparison_coverage.py in short."""
+    """The table of benchmarks/simulations/comparison_coverage.py in short."""
     kept = draw_many(worlds()[name], questions, DRAWS, seed=5)
     assert kept.together > 0.95 - SLACK
     assert kept.means > 0.95 - SLACK

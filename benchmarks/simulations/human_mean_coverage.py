@@ -1,7 +1,7 @@
 """Does the 95 % interval of people's mean hold it in 95 % of draws, and what does the judge save?
 
-    python benchmarks/human_mean_coverage.py
-    python benchmarks/human_mean_coverage.py --real judge_results.csv --grade 30
+    python benchmarks/simulations/human_mean_coverage.py
+    python benchmarks/simulations/human_mean_coverage.py --real judge_results.csv --grade 30
 
 Without a file: simulated judges, from a worthless one to a nearly perfect one, each on populations
 of 1,000 rows with known grades. `holds` is the share of intervals that hold people's mean over all
@@ -15,7 +15,7 @@ human_score): rows are drawn again and again, and the mean over all of them is w
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

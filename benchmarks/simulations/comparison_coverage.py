@@ -1,7 +1,7 @@
 """Do the intervals of compare_runs.py hold, and how often does it say 'differs' where nothing does?
 
-    python benchmarks/comparison_coverage.py
-    python benchmarks/comparison_coverage.py --draws 500
+    python benchmarks/simulations/comparison_coverage.py
+    python benchmarks/simulations/comparison_coverage.py --draws 500
 
 Systems of known quality, of which at least two are equally good, answer so many questions; a judge
 of known noise scores them in whole points of 1-5. Each time all is drawn anew and compared.
@@ -16,7 +16,7 @@ import math
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from collections.abc import Callable
 from dataclasses import dataclass

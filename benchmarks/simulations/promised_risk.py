@@ -1,7 +1,7 @@
 """Does a rule of validate_judge.py --max-wrong keep its promise? Many draws of graded rows.
 
-    python benchmarks/promised_risk.py
-    python benchmarks/promised_risk.py --data graded.csv --score-only --max-wrong 0.1 0.2 0.3
+    python benchmarks/simulations/promised_risk.py
+    python benchmarks/simulations/promised_risk.py --data graded.csv --score-only --max-wrong 0.1
 
 Without --data: judges of known worth. Each time `n` rows are drawn from a population of 200,000,
 and a rule is learnt from them; the promise is broken where the population's rows that it decides
@@ -18,7 +18,7 @@ wrong rows leaves too many to the other: that is not the share of broken promise
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

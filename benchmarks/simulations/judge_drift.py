@@ -1,7 +1,7 @@
 """Does --anchors of run_experiment.py raise false alarms, and how soon is another judge found?
 
-    python benchmarks/judge_drift.py
-    python benchmarks/judge_drift.py --streams 200
+    python benchmarks/simulations/judge_drift.py
+    python benchmarks/simulations/judge_drift.py --streams 200
 
 A stream is one judge's 50 runs with the same anchors, and the test is looked at after each of them.
 False: the share of streams without any change in which it raises an alarm at any of the 50 looks.
@@ -13,7 +13,7 @@ average, by anchor from -0.3 to 0.9. `up, down`: half of the anchors 0.3 higher,
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,7 @@
 """Does compare_runs.py --pairwise find which system is better? Systems and judges of known worth.
 
-    python benchmarks/pairwise_coverage.py
-    python benchmarks/pairwise_coverage.py --simulations 100
+    python benchmarks/simulations/pairwise_coverage.py
+    python benchmarks/simulations/pairwise_coverage.py --simulations 100
 
 Each time `n` questions are drawn. A system's answer is as good as the system, more or less; the
 judge sees the difference of two answers with noise, and adds what it gives to the longer answer and
@@ -18,7 +18,7 @@ preference, its truth, and how often its interval has it.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
