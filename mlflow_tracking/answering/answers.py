@@ -27,7 +27,7 @@ from mlflow_tracking.judge.judging import OnRecord, ask_each
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Status, Verdict
 from mlflow_tracking.rows.item import ANSWER, DataError, DataSet, Row
-from mlflow_tracking.stats.estimate import Estimate, clustered_mean_estimate
+from mlflow_tracking.stats.estimate import Estimate
 
 
 class AnswerJournal(RecordJournal[Answer]):
@@ -178,8 +178,14 @@ class Answers:
 
     def mean(self, verdicts: Sequence[Verdict | None]) -> Estimate:
         """The judge's mean with its interval over other questions like these."""
-        scores = [v.overall.value if v and v.overall else None for v in verdicts]
-        return clustered_mean_estimate(scores, self.of_rows)
+        from mlflow_tracking.stats.several_means import mean_over_groups  # a second of scipy's
+
+        scored = [
+            (verdict.overall.value, of_row)
+            for verdict, of_row in zip(verdicts, self.of_rows, strict=True)
+            if verdict and verdict.overall
+        ]
+        return mean_over_groups([score for score, _ in scored], [row for _, row in scored])
 
 
 def _spread(row: int, question: str, scores: list[float]) -> Spread:

@@ -159,5 +159,5 @@ def _mean(summary: Summary) -> str:
     if summary.interval is None:
         return f"{summary.mean:.2f}"
     low, high = summary.interval
-    others = f"other {summary.units} like these"
-    return f"{summary.mean:.2f} ({low:.2f} to {high:.2f} over {others}, 95 % bootstrap)"
+    others = f"other {summary.units} like these, 95 %{'' if summary.questions else ' bootstrap'}"
+    return f"{summary.mean:.2f} ({low:.2f} to {high:.2f} over {others})"

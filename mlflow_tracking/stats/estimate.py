@@ -127,26 +127,6 @@ def mean_estimate(values: Values, *, seed: int = 0) -> Estimate:
     return bootstrap_estimate(np.mean, values, seed=seed)
 
 
-def clustered_mean_estimate(
-    values: Sequence[float | None], units: Sequence[int], *, seed: int = 0
-) -> Estimate:
-    """The mean of values that come several to a unit, such as samples of one question.
-
-    Whole units are drawn (the cluster bootstrap, Field and Welsh, 2007), for a unit's values are
-    alike: drawn one by one they would seem to be more than they are. `n` is of units.
-    """
-    found: dict[int, list[float]] = {}
-    for unit, value in zip(units, values, strict=True):
-        if value is not None:
-            found.setdefault(unit, []).append(value)
-    sums, counts = map(sum, found.values()), map(len, found.values())
-    return bootstrap_estimate(_ratio, list(sums), list(counts), seed=seed)
-
-
-def _ratio(sums: Array, counts: Array, axis: int = -1) -> Array:
-    return np.asarray(sums.sum(axis=axis) / counts.sum(axis=axis))
-
-
 def share_estimate(hits: Sequence[bool]) -> Estimate:
     """The share of True with Wilson's interval (1927), which has a width even at 0 and at 1."""
     n, found = len(hits), sum(map(bool, hits))

@@ -72,6 +72,21 @@ def compare_means(scores: Array, groups: Sequence[str]) -> SeveralMeans:
     return SeveralMeans(means, differences, len(values), grouped)
 
 
+def mean_over_groups(values: Sequence[float], groups: Sequence[int]) -> Estimate:
+    """The mean of the values with an interval over other groups like these; `n` counts groups.
+
+    As `compare_means` has it of one system, but for fewer than 10 groups, which give no interval.
+    """
+    codes, different = pd.factorize(np.asarray(groups))
+    if len(different) < MIN_ROWS:
+        mean = float(np.mean(values)) if len(values) else None
+        why = f"fewer than {MIN_ROWS} questions"
+        return Estimate(mean, None, None, len(different), why)
+    totals = _group_values(np.asarray(values, dtype=float)[:, None], codes, len(different))
+    wide = float(stats.t.isf((1 - LEVEL) / 2, len(different) - 1))
+    return _estimate(totals[:, 0], wide, len(different))
+
+
 def _group_values(scores: Array, codes: NDArray[np.int64], groups: int) -> Array:
     """A value for each group, shape (groups, systems); their mean is that of the rows."""
     sizes, totals = np.bincount(codes, minlength=groups), np.zeros((groups, scores.shape[1]))

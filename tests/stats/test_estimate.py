@@ -14,10 +14,8 @@ from statsmodels.stats.proportion import proportion_confint
 from mlflow_tracking.stats.estimate import (
     Estimate,
     bootstrap_estimate,
-    clustered_mean_estimate,
     difference_estimate,
     mean_estimate,
-    mean_interval,
     share_estimate,
 )
 from mlflow_tracking.stats.paired import mean_absolute_error, pearson, spearman
@@ -165,31 +163,3 @@ def test_an_estimate_is_read_at_a_glance() -> None:
     assert str(Estimate(0.561, 0.44, 0.658, 120)) == "0.56 (0.44 to 0.66)"
     assert str(Estimate(-0.001, -0.2, 0.1, 120)) == "0.00 (-0.20 to 0.10)"
     assert str(Estimate(0.5, None, None, 12, "too odd")) == "0.50 (no interval: too odd)"
-
-
-# ---------------------------------------------------------------- several values of one unit
-
-
-def test_values_of_one_unit_are_not_taken_for_more_than_they_are() -> None:
-    """40 questions, 4 answers each, half the variance between the questions: 300 simulations."""
-    rng = np.random.default_rng(0)
-    questions, samples, simulations = 40, 4, 300
-    truth = rng.normal(0, 1, (simulations, questions, 1))
-    values = truth + rng.normal(0, 1, (simulations, questions, samples))
-    units = np.repeat(np.arange(questions), samples).tolist()
-    ours = [clustered_mean_estimate(one.ravel().tolist(), units) for one in values]
-    naive = [mean_interval(one.ravel().tolist()) for one in values[:100]]
-    covered = np.mean([one.low <= 0 <= one.high for one in ours])  # type: ignore[operator]
-    too_few = np.mean([low <= 0 <= high for low, high in filter(None, naive)])
-    assert covered >= 0.92
-    assert too_few <= 0.85
-
-
-def test_a_units_missing_values_weigh_nothing() -> None:
-    units = [unit for unit in range(12) for _ in range(2)]
-    values = [float(unit) if n == 0 else None for unit in range(12) for n in range(2)]
-    values[1] = 12.0
-    found = clustered_mean_estimate(values, units)
-    known = [value for value in values if value is not None]
-    assert found.value == pytest.approx(sum(known) / 13) and found.n == 12
-    assert clustered_mean_estimate([1.0, 2.0], [1, 2]).low is None

@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from benchmarks.simulations.comparison_coverage import draw_many, worlds
 from mlflow_tracking.stats.estimate import Array
-from mlflow_tracking.stats.several_means import SAME, SeveralMeans, compare_means
+from mlflow_tracking.stats.several_means import SAME, SeveralMeans, compare_means, mean_over_groups
 
 DRAWS = 400
 # What chance may take from a true share of 95 %, or add to one of 5 %, in 4 of 1,000 tests.
@@ -128,3 +128,27 @@ def test_what_is_better_is_found_and_ranks_first() -> None:
     table, of = world.draw(np.random.default_rng(2), 200)
     means = [mean.value for mean in compare_means(table, of.astype(str).tolist()).means]
     assert means[2] == max(value for value in means if value is not None)
+
+
+@pytest.mark.parametrize(("questions", "samples"), [(15, 8), (40, 4)])
+def test_answers_to_one_question_are_not_taken_for_more_than_they_are(
+    questions: int, samples: int
+) -> None:
+    """Half as much deviation between the answers to a question as between questions."""
+    rng, simulations = np.random.default_rng(0), 400
+    level = rng.normal(0, 1, (simulations, questions, 1))
+    values = level + rng.normal(0, 0.5, (simulations, questions, samples))
+    groups = np.repeat(np.arange(questions), samples).tolist()
+    found = [mean_over_groups(one.ravel().tolist(), groups) for one in values]
+    covered = np.mean([one.low <= 0 <= one.high for one in found])  # type: ignore[operator]
+    naive = stats.ttest_1samp(values.reshape(simulations, -1), 0, axis=1).confidence_interval(0.95)
+    assert covered == pytest.approx(0.95, abs=SLACK)
+    assert np.mean((naive.low <= 0) & (naive.high >= 0)) < 0.75
+
+
+def test_a_question_counts_with_all_its_answers() -> None:
+    found = mean_over_groups([1.0, 2.0, 3.0, *range(4, 14)], [0, 0, 0, *range(1, 11)])
+    assert found.value == pytest.approx((6 + sum(range(4, 14))) / 13) and found.n == 11
+    few = mean_over_groups([1.0, 2.0, 3.0], [1, 1, 2])
+    assert few.value == 2.0 and few.low is None and few.n == 2
+    assert mean_over_groups([], []).value is None
