@@ -256,8 +256,9 @@ def _by_people(
 def _by_judge(pair: SharedRows) -> tuple[Estimate, str]:
     """The mean difference of the scores, this run less the other, as compare_runs.py has it."""
     both = pair.scored_by_all()
-    [difference] = compare_means(both.scores(), both.questions).differences
-    return difference.estimate, f"over {len(both.places)}"
+    compared = compare_means(both.scores(), both.questions)
+    within = f"{compared.units} questions in " if compared.grouped else ""
+    return compared.differences[0].estimate, f"over {within}{len(both.places)}"
 
 
 def _estimate(mean: float | None, interval: tuple[float, float] | None, rows: int) -> Estimate:
