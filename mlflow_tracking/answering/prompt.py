@@ -70,10 +70,10 @@ class AnswerPrompt:
         if isinstance(content, str):
             last["content"] = self._asked(content, cells)
         elif isinstance(content, list):
-            texts = [at for at, part in enumerate(content) if isinstance(part.get("text"), str)]
-            for at in texts[-1:]:
-                part = {**content[at], "text": self._asked(content[at]["text"], cells)}
-                last["content"] = [*content[:at], part, *content[at + 1 :]]
+            parts = [{"type": "text", "text": p} if isinstance(p, str) else p for p in content]
+            for part in [part for part in parts if isinstance(part.get("text"), str)][-1:]:
+                part["text"] = self._asked(part["text"], cells)
+            last["content"] = parts
 
 
 def load_answer_prompt(path: Path | None, columns: Sequence[str]) -> AnswerPrompt:

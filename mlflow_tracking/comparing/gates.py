@@ -146,8 +146,7 @@ class Gates:
         found, by = _by_people(baseline, pair, human)
         if found.low is None:
             why = by
-            found, over = _by_judge(pair)
-            by = f"by the judge, {over} of {len(verdicts)} rows ({why})"
+            found, by = _by_judge(pair, len(verdicts), why)
         what = f"this run less that one is {found} {by}"
         return _clears(found, 0 - self.flags.points, what)  # 0 and not -0 without a margin
 
@@ -253,11 +252,20 @@ def _by_people(
     return found, f"by people, {over}"
 
 
-def _by_judge(pair: SharedRows) -> tuple[Estimate, str]:
-    """The mean difference of the scores, this run less the other, as compare_runs.py has it."""
+def _by_judge(pair: SharedRows, rows: int, why: str) -> tuple[Estimate, str]:
+    """The mean difference of the scores, this run less the other, as compare_runs.py has it.
+
+    With whose and over what; `why` it is not people's.
+    """
     both = pair.scored_by_all()
-    [difference] = compare_means(both.scores(), both.questions).differences
-    return difference.estimate, f"over {len(both.places)}"
+    compared = compare_means(both.scores(), both.questions)
+    [difference] = compared.differences
+    over, questions = f"over {len(both.places)} of {rows} rows", len(set(both.questions))
+    if compared.grouped:
+        over += f" of {questions} questions"
+    elif questions < len(both.places):
+        over += f", about other answers to their {questions} questions"
+    return difference.estimate, f"by the judge, {over} ({why})"
 
 
 def _estimate(mean: float | None, interval: tuple[float, float] | None, rows: int) -> Estimate:

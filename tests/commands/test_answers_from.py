@@ -114,6 +114,19 @@ def test_equal_questions_are_asked_once(asking: Asking) -> None:
     assert len(asking.model.asked()) == 1
 
 
+def test_a_row_without_a_question_is_not_asked_about(asking: Asking) -> None:
+    rows = [{"inputs": "What is item-0?", "id": "a"}, {"inputs": " ", "id": "b"}]
+    asking.data = write_csv(asking.data, rows)
+    done = asking.run("--answers-per-row", "2", "--answer-temperature", "1")
+    assert done.code == 1 and "2 of 2 given by" in done.out
+    assert "already" not in done.err  # that row has no answer of its own either
+    assert {one.body["messages"][-1]["content"] for one in asking.model.calls} == {
+        "What is 2 + 2?",  # before any row
+        "What is item-0?",
+    }
+    assert [row["status"] for row in asking.results()] == ["ok", "ok", "empty_input"]
+
+
 def test_a_row_that_has_an_answer_keeps_it(asking: Asking) -> None:
     rows = [{"inputs": f"What is item-{n}?", "predictions": "Mine." * (n < 2)} for n in range(4)]
     write_csv(asking.data, rows)
@@ -260,6 +273,12 @@ def test_answers_only_asks_no_judge_and_says_how_to_go_on(asking: Asking) -> Non
     asking.model.stop()
     assert asking.run("--answer-model", "stub-model").code == 0
     assert asking.workspace.last_run().metrics["llm_judge/rows_scored"] == 6
+
+
+def test_the_flags_of_the_run_that_judges_may_stand_beside_answers_only(asking: Asking) -> None:
+    gate = ("--min-score", "3")
+    done = asking.run("--answers-only", *gate)  # as `make answers ARGS='--min-score 3'` has it
+    assert done.code == 0 and " ".join(gate) in done.out.splitlines()[-1]
 
 
 def test_answers_only_that_lacks_some_says_so(asking: Asking) -> None:
@@ -421,9 +440,10 @@ def test_a_gate_takes_the_answers_to_a_question_as_one(asking: Asking) -> None:
     first = asking.workspace.last_run().id
     done = several(asking, "--not-worse-than", first, "--min-score", "1.9")
     assert done.code == 0, done.out
-    assert "over 36 of 12 questions" in done.out and "of 36 rows" in done.out
-    done = several(asking, "--min-score", "1.9", rows=9)
+    assert "by the judge, over 36 of 36 rows of 12 questions" in done.out
+    done = several(asking, "--not-worse-than", first, "--min-score", "1.9", rows=9)
     assert done.code == 3 and "no interval" in done.out  # of nine questions, whatever they have
+    assert "over 27 of 27 rows, about other answers to their 9 questions" in done.out
 
 
 @pytest.mark.parametrize(
@@ -432,7 +452,7 @@ def test_a_gate_takes_the_answers_to_a_question_as_one(asking: Asking) -> None:
         (("--stock",), "--stock scores a file's answers"),
         (("--answers-only", "--resume", "last"), "goes without --resume"),
         (("--answers-only", "--plan"), "goes without --plan"),
-        (("--answers-only", "--min-score", "3"), "goes without --min-score"),
+        (("--answers-from", "ftp://x"), "--answers-from: 'ftp://x' is not a URL"),
         (("--graded", "graded.csv"), "with --answers-only in place of --graded"),
         (("--answer-prompt", "nowhere.txt"), "--answer-prompt nowhere.txt: No such file"),
         (("--answer-max-tokens", "8192"), "--answer-max-tokens 8192: the model's context has 8192"),
