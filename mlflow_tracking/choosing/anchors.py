@@ -37,6 +37,7 @@ from mlflow_tracking.validation.passes import JudgePass, known_passes, run_passe
 KEPT = "anchors/anchors.json"
 ANCHORS, DRIFT, SINCE = "llm_judge.anchors", "llm_judge.judge_drift", "llm_judge.judge_drift_since"
 FIRST, NONE, FOUND, UNKNOWN = "first", "none", "found", "unknown"
+_FEW = 20  # anchors; with fewer than eight, not even a change of all of them in the second run is
 _BEGINS = "**Is it the same judge?**"  # the paragraph of a run's description
 # Params that may say why a judge is another one.
 _WHY = (
@@ -158,6 +159,8 @@ def plan_anchors(path: Path | None, encoding: str, experiment: Experiment) -> An
     notes = [f"{path.name}: {one}" for one in told if one not in experiment.judge.warnings]
     if not judge.score_only:
         notes.append("the anchors take whole replies: the prompt or the server has no score alone")
+    if len(different) < _FEW:
+        notes.append(f"{path.name}: of {len(different)} anchors no change may be told; take 60")
     sha256 = rows_digest(different)
     line = f"anchors      {len(different)} of {path.name}"
     return Anchors(path, sha256, tuple(different.values()), judge, (line,), tuple(notes))
