@@ -190,18 +190,25 @@ def _spread(row: int, question: str, scores: list[float]) -> Spread:
     return Spread(row, question, len(scores), mean, sd, min(scores), max(scores))
 
 
-def mean_spread(spreads: Sequence[Spread]) -> float | None:
-    """The mean standard deviation within a question; None where no question has two scores."""
-    found = [one.sd for one in spreads if one.sd is not None]
-    return float(np.mean(found)) if found else None
+def pooled_spread(spreads: Sequence[Spread]) -> float | None:
+    """The standard deviation within a question; None where no question has two scores.
+
+    Pooled: a mean of deviations would be lower with fewer answers to a question (0.80 of the true
+    one with two normal scores, 0.89 with three).
+    """
+    found = [(one.n - 1, one.sd) for one in spreads if one.sd is not None]
+    if not found:
+        return None
+    freedom, deviations = np.array(found).T
+    return float(np.sqrt(freedom @ deviations**2 / freedom.sum()))
 
 
 def told_spread(spread: float, spreads: Sequence[Spread]) -> str:
-    """The mean spread in words."""
+    """The pooled spread in words."""
     questions = sum(one.sd is not None for one in spreads)
     return (
-        f"{spread:.2f} points: the mean standard deviation between the answers to one question, "
-        f"over {questions} questions"
+        f"{spread:.2f} points: the standard deviation between the answers to one question, "
+        f"pooled over {questions} questions"
     )
 
 

@@ -27,7 +27,7 @@ from mlflow_tracking.judge.preflight import preflight
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.publish import DESCRIPTION_TAG
-from mlflow_tracking.rows.graded import GradedPairs, GradedRow, load_graded
+from mlflow_tracking.rows.graded import GradedRow, answers_only, load_graded
 from mlflow_tracking.rows.item import DataError
 from mlflow_tracking.rows.scale import Scale, short
 from mlflow_tracking.stats.drift import TOLERANCE, look
@@ -141,9 +141,7 @@ def plan_anchors(path: Path | None, encoding: str, experiment: Experiment) -> An
         return Anchors()
     data, wanted = experiment.data, experiment.judge.settings
     own = (data.sheet, data.named) if path.resolve() == data.path.resolve() else ("", ())
-    graded = load_graded(path, encoding, None, *own, wanted.prompt.format.scale)
-    if isinstance(graded, GradedPairs):
-        raise DataError(f"--anchors {path}: has pairs; anchors are graded answers")
+    graded = answers_only(load_graded(path, encoding, None, *own, wanted.prompt.format.scale))
     if lacking := [name for name in wanted.prompt.columns if name not in graded.data.columns]:
         shows = f"the prompt shows the column {lacking[0]}, which it has not"
         raise DataError(f"--anchors {path}: {shows}; add it")

@@ -243,7 +243,7 @@ def test_check_reads_the_anchors_and_makes_no_run(runs: Runs) -> None:
     ("make", "flags", "cause"),
     [
         (lambda folder: folder / "nowhere.csv", (), "nowhere.csv"),
-        (pairs_csv, (), "has pairs; anchors are graded answers"),
+        (pairs_csv, (), "has pairs; graded answers are needed"),
         (lambda folder: write_csv(folder / "bare.csv", numbered_rows(2)), (), "human_score"),
         (scale_csv, ("--plan",), "--plan goes without --anchors"),
         (scale_csv, ("--stock",), "scores no --anchors"),
