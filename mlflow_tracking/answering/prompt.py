@@ -48,7 +48,8 @@ class AnswerPrompt:
     def messages(self, row: Row, named: Named = ()) -> Messages:
         """The chat messages for a row: filled in one pass, what is filled in is not read again."""
         cells = dict(row.showing(self.columns, named).item.more)
-        system = [{"role": "system", "content": fill(self.system, cells)}] if self.system else []
+        told = fill(self.system, cells)  # nothing is left where all that it shows is blank
+        system = [{"role": "system", "content": told}] if told else []
         chat = messages_of(row.columns[QUESTION])
         if not chat:
             return [*system, {"role": "user", "content": self._asked(row.item.question, cells)}]

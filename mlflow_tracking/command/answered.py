@@ -93,6 +93,7 @@ class Answering:
         if check:
             say("\n".join(self.lines))
             return 0
+        check_folder(self.path.parent)
         found, answers = self._ask(self.answers)
         say(f"answers      {answers.told()}; {found.done} of them asked for now")
         for fault in answers.faults():

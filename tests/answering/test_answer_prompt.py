@@ -49,6 +49,11 @@ def test_the_file_says_who_says_what(
     assert sent(tmp_path, text, "Why?", context="a book") == expected
 
 
+def test_a_paragraph_whose_column_is_blank_is_left_out(tmp_path: Path) -> None:
+    text = "By {context}.\n---\nUse {context}.\n\n{question}"
+    assert sent(tmp_path, text, "Why?") == [("user", "Why?")]  # and no empty system message
+
+
 def test_text_of_a_row_is_not_read_as_a_template(tmp_path: Path) -> None:
     text = "{question} by {context}"
     said = sent(tmp_path, text, "What is {context}?", context="{question} --- {targets}")

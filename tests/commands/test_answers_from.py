@@ -281,6 +281,12 @@ def test_the_flags_of_the_run_that_judges_may_stand_beside_answers_only(asking: 
     assert done.code == 0 and " ".join(gate) in done.out.splitlines()[-1]
 
 
+def test_answers_that_cannot_be_kept_are_not_asked_for(asking: Asking) -> None:
+    done = asking.run("--answers-only", "--journal-dir", str(asking.data))
+    assert done.code == 2 and "name another folder" in done.problems[0] and len(done.problems) == 1
+    assert asking.model.asked() == []
+
+
 def test_answers_only_that_lacks_some_says_so(asking: Asking) -> None:
     refuses_two(asking)
     done = asking.run("--answers-only")
