@@ -146,7 +146,8 @@ class Gates:
         found, by = _by_people(baseline, pair, human)
         if found.low is None:
             why = by
-            found, by = _by_judge(pair, len(verdicts), why)
+            found, over = _by_judge(pair)
+            by = f"by the judge, {over} of {len(verdicts)} rows{_about(pair)} ({why})"
         what = f"this run less that one is {found} {by}"
         return _clears(found, 0 - self.flags.points, what)  # 0 and not -0 without a margin
 
@@ -214,6 +215,14 @@ def _judged_run(
     return JudgedRun(run_id, "", "this run", *who, rows, prompt.format.scale)
 
 
+def _about(pair: SharedRows) -> str:
+    """What the judge's interval is about where there are too few questions to tell of others."""
+    both = pair.scored_by_all()
+    different = len(set(both.questions))
+    few = different < min(MIN_ROWS, len(both.places))
+    return f", about other answers to their {different} questions" if few else ""
+
+
 def _lacking(run: RecordedRun) -> str:
     """Why no gate can be passed; '' where enough rows have a verdict."""
     if run.stopped:
@@ -252,20 +261,12 @@ def _by_people(
     return found, f"by people, {over}"
 
 
-def _by_judge(pair: SharedRows, rows: int, why: str) -> tuple[Estimate, str]:
-    """The mean difference of the scores, this run less the other, as compare_runs.py has it.
-
-    With whose and over what; `why` it is not people's.
-    """
+def _by_judge(pair: SharedRows) -> tuple[Estimate, str]:
+    """The mean difference of the scores, this run less the other, as compare_runs.py has it."""
     both = pair.scored_by_all()
     compared = compare_means(both.scores(), both.questions)
-    [difference] = compared.differences
-    over, questions = f"over {len(both.places)} of {rows} rows", len(set(both.questions))
-    if compared.grouped:
-        over += f" of {questions} questions"
-    elif questions < len(both.places):
-        over += f", about other answers to their {questions} questions"
-    return difference.estimate, f"by the judge, {over} ({why})"
+    within = f"{compared.units} questions in " if compared.grouped else ""
+    return compared.differences[0].estimate, f"over {within}{len(both.places)}"
 
 
 def _estimate(mean: float | None, interval: tuple[float, float] | None, rows: int) -> Estimate:

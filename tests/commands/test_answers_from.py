@@ -446,9 +446,14 @@ def test_a_gate_takes_the_answers_to_a_question_as_one(asking: Asking) -> None:
     first = asking.workspace.last_run().id
     done = several(asking, "--not-worse-than", first, "--min-score", "1.9")
     assert done.code == 0, done.out
-    assert "by the judge, over 36 of 36 rows of 12 questions" in done.out
-    done = several(asking, "--not-worse-than", first, "--min-score", "1.9", rows=9)
+    assert "over 12 questions in 36 of 36 rows" in done.out
+    done = several(asking, "--min-score", "1.9", rows=9)
     assert done.code == 3 and "no interval" in done.out  # of nine questions, whatever they have
+
+
+def test_a_gate_of_few_questions_says_that_it_is_about_them(asking: Asking) -> None:
+    assert several(asking, rows=9).code == 0
+    done = several(asking, "--not-worse-than", asking.workspace.last_run().id, rows=9)
     assert "over 27 of 27 rows, about other answers to their 9 questions" in done.out
 
 
