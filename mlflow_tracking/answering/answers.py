@@ -35,6 +35,9 @@ class AnswerJournal(RecordJournal[Answer]):
 
     kind, doing = Answer, "asking for these answers"
 
+    def _check_header(self, old: Mapping[str, Any]) -> None:
+        """The file's name stands for all that its header says, which a fault may have lost."""
+
 
 @dataclass(frozen=True)
 class Asked:

@@ -296,6 +296,14 @@ def test_answers_only_that_lacks_some_says_so(asking: Asking) -> None:
     assert asking.run("--answers-only", "--min-scored", "0.6").code == 0
 
 
+def test_answers_outlive_the_first_line_of_their_file(asking: Asking) -> None:
+    asking.run("--answers-only")
+    [path] = (asking.workspace.journals / "answers").iterdir()
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:4]))
+    asking.model.forget()
+    assert asking.run("--answers-only").code == 0 and len(asking.model.asked()) == 3
+
+
 def test_a_check_tells_of_both_servers_and_makes_nothing(asking: Asking) -> None:
     done = asking.run("--check")
     assert done.code == 0 and "answered by  stub-model (root /models/stub-model)" in done.out
