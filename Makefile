@@ -9,10 +9,12 @@ ARGS ?=
 # The model under test of `make answers`, a Hugging Face id or a folder, and where it listens.
 ANSWER_MODEL ?=
 ANSWER_PORT ?= 8001
+# As run_vllm_server.sh names it, so that no other model's kept answers are taken for its own.
+answer_name = $(or $(notdir $(realpath $(wildcard $(ANSWER_MODEL)/.))),$(ANSWER_MODEL))
 # The same key as the judge's: both servers are ours.
 ask = eval "$$(.venv/bin/python llm_client/settings.py)"; ANSWER_API_KEY=$$VLLM_API_KEY \
   .venv/bin/python mlflow_tracking/run_experiment.py \
-  --answers-from http://127.0.0.1:$(ANSWER_PORT)/v1 $(1) $(ARGS)
+  --answers-from http://127.0.0.1:$(ANSWER_PORT)/v1 --answer-model '$(answer_name)' $(1) $(ARGS)
 
 # timed,WHAT,COMMAND: runs the command and says how long it took.
 timed = started=$$SECONDS; code=0; $(2) || code=$$?; \

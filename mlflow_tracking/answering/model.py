@@ -10,6 +10,7 @@ from typing import Any
 
 from llm_client.caller import JudgingStopped, RetryPolicy, ServerGone
 from llm_client.judge_client import JudgeClient
+from llm_client.server_faults import START_SERVER
 from llm_client.settings import redacted, split_base_urls
 from mlflow_tracking.answering.prompt import AnswerPrompt, Messages
 from mlflow_tracking.judge.dialect import Dialect
@@ -25,6 +26,7 @@ _OUR_WORDS = {
     "which judges": "which answers",
     "the judge ": "the model ",
     "cannot judge": "cannot answer",
+    f"start one: {START_SERVER}": "start the model under test, or correct --answers-from",
 }
 _REHEARSED = 1  # token of a reply that only shows whether the request is taken
 

@@ -48,7 +48,8 @@ class AnswerPrompt:
     def messages(self, row: Row, named: Named = ()) -> Messages:
         """The chat messages for a row: filled in one pass, what is filled in is not read again."""
         cells = dict(row.showing(self.columns, named).item.more)
-        system = [{"role": "system", "content": fill(self.system, cells)}] if self.system else []
+        told = fill(self.system, cells)  # nothing is left where all that it shows is blank
+        system = [{"role": "system", "content": told}] if told else []
         chat = messages_of(row.columns[QUESTION])
         if not chat:
             return [*system, {"role": "user", "content": self._asked(row.item.question, cells)}]
@@ -70,10 +71,10 @@ class AnswerPrompt:
         if isinstance(content, str):
             last["content"] = self._asked(content, cells)
         elif isinstance(content, list):
-            texts = [at for at, part in enumerate(content) if isinstance(part.get("text"), str)]
-            for at in texts[-1:]:
-                part = {**content[at], "text": self._asked(content[at]["text"], cells)}
-                last["content"] = [*content[:at], part, *content[at + 1 :]]
+            parts = [{"type": "text", "text": p} if isinstance(p, str) else p for p in content]
+            for part in [part for part in parts if isinstance(part.get("text"), str)][-1:]:
+                part["text"] = self._asked(part["text"], cells)
+            last["content"] = parts
 
 
 def load_answer_prompt(path: Path | None, columns: Sequence[str]) -> AnswerPrompt:

@@ -27,7 +27,7 @@ from mlflow_tracking.judge.preflight import preflight
 from mlflow_tracking.judge.settings import JudgeSettings
 from mlflow_tracking.judge.verdict import Verdict
 from mlflow_tracking.recording.publish import DESCRIPTION_TAG
-from mlflow_tracking.rows.graded import GradedPairs, GradedRow, load_graded
+from mlflow_tracking.rows.graded import GradedRow, answers_only, load_graded
 from mlflow_tracking.rows.item import DataError
 from mlflow_tracking.rows.scale import Scale, short
 from mlflow_tracking.stats.drift import TOLERANCE, look
@@ -37,6 +37,7 @@ from mlflow_tracking.validation.passes import JudgePass, known_passes, run_passe
 KEPT = "anchors/anchors.json"
 ANCHORS, DRIFT, SINCE = "llm_judge.anchors", "llm_judge.judge_drift", "llm_judge.judge_drift_since"
 FIRST, NONE, FOUND, UNKNOWN = "first", "none", "found", "unknown"
+_FEW = 20  # anchors; with fewer than eight, not even a change of all of them in the second run is
 _BEGINS = "**Is it the same judge?**"  # the paragraph of a run's description
 # Params that may say why a judge is another one.
 _WHY = (
@@ -140,9 +141,7 @@ def plan_anchors(path: Path | None, encoding: str, experiment: Experiment) -> An
         return Anchors()
     data, wanted = experiment.data, experiment.judge.settings
     own = (data.sheet, data.named) if path.resolve() == data.path.resolve() else ("", ())
-    graded = load_graded(path, encoding, None, *own, wanted.prompt.format.scale)
-    if isinstance(graded, GradedPairs):
-        raise DataError(f"--anchors {path}: has pairs; anchors are graded answers")
+    graded = answers_only(load_graded(path, encoding, None, *own, wanted.prompt.format.scale))
     if lacking := [name for name in wanted.prompt.columns if name not in graded.data.columns]:
         shows = f"the prompt shows the column {lacking[0]}, which it has not"
         raise DataError(f"--anchors {path}: {shows}; add it")
@@ -158,6 +157,8 @@ def plan_anchors(path: Path | None, encoding: str, experiment: Experiment) -> An
     notes = [f"{path.name}: {one}" for one in told if one not in experiment.judge.warnings]
     if not judge.score_only:
         notes.append("the anchors take whole replies: the prompt or the server has no score alone")
+    if len(different) < _FEW:
+        notes.append(f"{path.name}: of {len(different)} anchors no change may be told; take 60")
     sha256 = rows_digest(different)
     line = f"anchors      {len(different)} of {path.name}"
     return Anchors(path, sha256, tuple(different.values()), judge, (line,), tuple(notes))

@@ -65,8 +65,7 @@ def check_answering(parser: FlagParser, given: argparse.Namespace) -> None:
         )
     if given.stock:
         parser.error("--stock scores a file's answers; leave --answers-from out")
-    others = ("plan", "resume", "decide", "graded", "min_score", "not_worse_than")
-    for name in others if given.answers_only else ():
-        if getattr(given, name) not in (None, False, ""):
-            flag_name = name.replace("_", "-")
-            parser.error(f"--answers-only judges nothing, so it goes without --{flag_name}")
+    # Those of the run that judges them stay: the same flags without --answers-only make it.
+    for name in ("plan", "resume") if given.answers_only else ():
+        if getattr(given, name):
+            parser.error(f"--answers-only makes no run, so it goes without --{name}")

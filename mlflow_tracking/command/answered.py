@@ -16,7 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llm_client.settings import Settings, check_base_urls, redacted, split_base_urls
+from llm_client.settings import (
+    Settings,
+    SettingsError,
+    check_base_urls,
+    redacted,
+    split_base_urls,
+)
 from mlflow_tracking.answering.answer import Answer
 from mlflow_tracking.answering.answers import AnswerJournal, Answers, ask_all, asked_rows
 from mlflow_tracking.answering.model import AnswerSettings, find_answerer, rehearse_answer
@@ -87,6 +93,7 @@ class Answering:
         if check:
             say("\n".join(self.lines))
             return 0
+        check_folder(self.path.parent)
         found, answers = self._ask(self.answers)
         say(f"answers      {answers.told()}; {found.done} of them asked for now")
         for fault in answers.faults():
@@ -172,7 +179,11 @@ def plan_answers(
 def _wanted(
     flags: AnswerFlags, calls: CallFlags, settings: Settings, data: DataSet
 ) -> AnswerSettings:
-    url = check_base_urls(flags.answers_from)
+    try:
+        url = check_base_urls(flags.answers_from)
+    except SettingsError as mistake:
+        told = str(mistake).replace("JUDGE_BASE_URL", "--answers-from")
+        raise SettingsError(told) from None
     return AnswerSettings(
         url,
         _key_for(url, calls, settings),

@@ -19,7 +19,7 @@ import mlflow
 import pandas as pd
 
 from llm_client.settings import redacted
-from mlflow_tracking.answering.answers import Answers, mean_spread, told_spread
+from mlflow_tracking.answering.answers import Answers, pooled_spread, told_spread
 from mlflow_tracking.command.console import VerdictTable, print_summary, say, warn
 from mlflow_tracking.command.experiment import Experiment
 from mlflow_tracking.command.frame import (
@@ -226,7 +226,7 @@ class RecordedRun:
         if answers.settings.samples > 1:
             spreads, mean = answers.spreads(verdicts), answers.mean(verdicts)
             mlflow.log_table(pd.DataFrame(map(asdict, spreads)), BY_QUESTION_TABLE)
-            if (spread := mean_spread(spreads)) is not None:
+            if (spread := pooled_spread(spreads)) is not None:
                 metrics["llm_judge/answer_spread"] = spread
                 told.append(("spread", told_spread(spread, spreads)))
             summary = replace(summary, interval=mean.interval, questions=mean.n)

@@ -147,7 +147,7 @@ class Gates:
         if found.low is None:
             why = by
             found, over = _by_judge(pair)
-            by = f"by the judge, {over} of {len(verdicts)} rows ({why})"
+            by = f"by the judge, {over} of {len(verdicts)} rows{_about(pair)} ({why})"
         what = f"this run less that one is {found} {by}"
         return _clears(found, 0 - self.flags.points, what)  # 0 and not -0 without a margin
 
@@ -213,6 +213,14 @@ def _judged_run(
     prompt, rows = settings.prompt, results_table(data, verdicts)
     who = (settings.model, prompt.path.name, data.path.name)
     return JudgedRun(run_id, "", "this run", *who, rows, prompt.format.scale)
+
+
+def _about(pair: SharedRows) -> str:
+    """What the judge's interval is about where there are too few questions to tell of others."""
+    both = pair.scored_by_all()
+    different = len(set(both.questions))
+    few = different < min(MIN_ROWS, len(both.places))
+    return f", about other answers to their {different} questions" if few else ""
 
 
 def _lacking(run: RecordedRun) -> str:

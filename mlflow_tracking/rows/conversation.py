@@ -69,9 +69,9 @@ def question_and_answer(question: str, answer: str | None) -> tuple[str, str | N
 
 
 def messages_of(cell: str) -> list[dict[str, Any]]:
-    """A conversation as the messages that it is; [] for any other cell."""
+    """A conversation as the messages that it is, in types that JSON has; [] for any other cell."""
     values = _listed(cell)
-    return [dict(message) for message in values] if _turns(values) else []
+    return list(json.loads(_whole(_as_json(values)))) if _turns(values) else []
 
 
 def _joined(turns: Sequence[Turn]) -> str:

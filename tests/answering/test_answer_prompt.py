@@ -49,6 +49,11 @@ def test_the_file_says_who_says_what(
     assert sent(tmp_path, text, "Why?", context="a book") == expected
 
 
+def test_a_paragraph_whose_column_is_blank_is_left_out(tmp_path: Path) -> None:
+    text = "By {context}.\n---\nUse {context}.\n\n{question}"
+    assert sent(tmp_path, text, "Why?") == [("user", "Why?")]  # and no empty system message
+
+
 def test_text_of_a_row_is_not_read_as_a_template(tmp_path: Path) -> None:
     text = "{question} by {context}"
     said = sent(tmp_path, text, "What is {context}?", context="{question} --- {targets}")
@@ -78,13 +83,23 @@ CHAT = [
             [{"role": "user", "content": [{"type": "text", "text": "Why?"}, PICTURE]}],
             [("system", "Be brief."), ("user", [{"type": "text", "text": "Q: Why?"}, PICTURE])],
         ),
+        (
+            [{"role": "user", "content": ["Why?"]}],
+            [("system", "Be brief."), ("user", [{"type": "text", "text": "Q: Why?"}])],
+        ),
     ],
-    ids=["turns", "its own system", "parts"],
+    ids=["turns", "its own system", "parts", "a part that is a text"],
 )
 def test_the_template_goes_around_a_conversations_last_question(
     tmp_path: Path, chat: list[dict[str, Any]], expected: list[tuple[str, Any]]
 ) -> None:
     assert sent(tmp_path, "Be brief.\n---\nQ: {question}", json.dumps(chat)) == expected
+
+
+def test_a_conversation_as_python_writes_it_is_sent_as_json_has_it() -> None:
+    prompt = load_answer_prompt(None, COLUMNS)
+    [message] = prompt.messages(row("[{'role': 'user', 'content': 'Why \\ud83d', 'seen': {1}}]"))
+    assert message == {"role": "user", "content": "Why ?", "seen": "{1}"}
 
 
 @pytest.mark.parametrize(

@@ -233,15 +233,17 @@ def test_a_prompt_that_gives_no_score_alone_is_asked_for_whole_replies(runs: Run
 def test_check_reads_the_anchors_and_makes_no_run(runs: Runs) -> None:
     done = runs.run("--check")
     assert done.code == 0, done.err
-    assert f"anchors      {COUNT} of scale.csv" in done.out
+    assert f"anchors      {COUNT} of scale.csv" in done.out and "anchors" not in done.err
     assert not runs.workspace.runs()
+    runs.anchors = scale_csv(runs.workspace.folder, 5)
+    assert "note: scale.csv: of 5 anchors no change may be told" in runs.run("--check").err
 
 
 @pytest.mark.parametrize(
     ("make", "flags", "cause"),
     [
         (lambda folder: folder / "nowhere.csv", (), "nowhere.csv"),
-        (pairs_csv, (), "has pairs; anchors are graded answers"),
+        (pairs_csv, (), "has pairs; graded answers are needed"),
         (lambda folder: write_csv(folder / "bare.csv", numbered_rows(2)), (), "human_score"),
         (scale_csv, ("--plan",), "--plan goes without --anchors"),
         (scale_csv, ("--stock",), "scores no --anchors"),

@@ -114,6 +114,19 @@ def test_equal_questions_are_asked_once(asking: Asking) -> None:
     assert len(asking.model.asked()) == 1
 
 
+def test_a_row_without_a_question_is_not_asked_about(asking: Asking) -> None:
+    rows = [{"inputs": "What is item-0?", "id": "a"}, {"inputs": " ", "id": "b"}]
+    asking.data = write_csv(asking.data, rows)
+    done = asking.run("--answers-per-row", "2", "--answer-temperature", "1")
+    assert done.code == 1 and "2 of 2 given by" in done.out
+    assert "already" not in done.err  # that row has no answer of its own either
+    assert {one.body["messages"][-1]["content"] for one in asking.model.calls} == {
+        "What is 2 + 2?",  # before any row
+        "What is item-0?",
+    }
+    assert [row["status"] for row in asking.results()] == ["ok", "ok", "empty_input"]
+
+
 def test_a_row_that_has_an_answer_keeps_it(asking: Asking) -> None:
     rows = [{"inputs": f"What is item-{n}?", "predictions": "Mine." * (n < 2)} for n in range(4)]
     write_csv(asking.data, rows)
@@ -262,6 +275,18 @@ def test_answers_only_asks_no_judge_and_says_how_to_go_on(asking: Asking) -> Non
     assert asking.workspace.last_run().metrics["llm_judge/rows_scored"] == 6
 
 
+def test_the_flags_of_the_run_that_judges_may_stand_beside_answers_only(asking: Asking) -> None:
+    gate = ("--min-score", "3")
+    done = asking.run("--answers-only", *gate)  # as `make answers ARGS='--min-score 3'` has it
+    assert done.code == 0 and " ".join(gate) in done.out.splitlines()[-1]
+
+
+def test_answers_that_cannot_be_kept_are_not_asked_for(asking: Asking) -> None:
+    done = asking.run("--answers-only", "--journal-dir", str(asking.data))
+    assert done.code == 2 and "name another folder" in done.problems[0] and len(done.problems) == 1
+    assert asking.model.asked() == []
+
+
 def test_answers_only_that_lacks_some_says_so(asking: Asking) -> None:
     refuses_two(asking)
     done = asking.run("--answers-only")
@@ -269,6 +294,14 @@ def test_answers_only_that_lacks_some_says_so(asking: Asking) -> None:
     assert "1 without an answer: the model wrote nothing" in done.out
     assert "go on with the 2 rows that have no answer: python " in done.err
     assert asking.run("--answers-only", "--min-scored", "0.6").code == 0
+
+
+def test_answers_outlive_the_first_line_of_their_file(asking: Asking) -> None:
+    asking.run("--answers-only")
+    [path] = (asking.workspace.journals / "answers").iterdir()
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:4]))
+    asking.model.forget()
+    assert asking.run("--answers-only").code == 0 and len(asking.model.asked()) == 3
 
 
 def test_a_check_tells_of_both_servers_and_makes_nothing(asking: Asking) -> None:
@@ -426,13 +459,19 @@ def test_a_gate_takes_the_answers_to_a_question_as_one(asking: Asking) -> None:
     assert done.code == 3 and "no interval" in done.out  # of nine questions, whatever they have
 
 
+def test_a_gate_of_few_questions_says_that_it_is_about_them(asking: Asking) -> None:
+    assert several(asking, rows=9).code == 0
+    done = several(asking, "--not-worse-than", asking.workspace.last_run().id, rows=9)
+    assert "over 27 of 27 rows, about other answers to their 9 questions" in done.out
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
         (("--stock",), "--stock scores a file's answers"),
         (("--answers-only", "--resume", "last"), "goes without --resume"),
         (("--answers-only", "--plan"), "goes without --plan"),
-        (("--answers-only", "--min-score", "3"), "goes without --min-score"),
+        (("--answers-from", "ftp://x"), "--answers-from: 'ftp://x' is not a URL"),
         (("--graded", "graded.csv"), "with --answers-only in place of --graded"),
         (("--answer-prompt", "nowhere.txt"), "--answer-prompt nowhere.txt: No such file"),
         (("--answer-max-tokens", "8192"), "--answer-max-tokens 8192: the model's context has 8192"),

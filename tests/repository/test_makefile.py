@@ -6,6 +6,7 @@ make help
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,19 @@ def test_run_is_setup_then_server_then_experiment() -> None:
     places = [commands.index(step) for step in steps]
     assert places == sorted(places)
     assert commands.count("took %s s") == len(steps)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("org/small", "org/small"), ("link", "small")], ids=["Hub", "a folder"]
+)
+def test_answers_are_those_of_the_model_that_is_named(
+    tmp_path: Path, model: str, name: str
+) -> None:
+    (tmp_path / "small").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "small")
+    given = tmp_path / model if model == "link" else model
+    commands = make("-n", "answers", f"ANSWER_MODEL={given}")
+    assert commands.count(f"--answer-model '{name}'") == 2  # asked, and judged
 
 
 def test_answers_loads_one_model_at_a_time() -> None:
