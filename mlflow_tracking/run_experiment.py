@@ -15,10 +15,13 @@ says how to go on); 2 bad input or settings, told in one line before any row is 
 has a verdict, and a gate is missed.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -41,6 +44,14 @@ from mlflow_tracking.command.flags import (
     take,
 )
 from mlflow_tracking.command.frame import run_command
+
+if TYPE_CHECKING:
+    from mlflow_tracking.choosing.anchors import Anchors
+    from mlflow_tracking.command.answered import Answering
+    from mlflow_tracking.command.experiment import Experiment
+    from mlflow_tracking.comparing.gates import Gates
+    from mlflow_tracking.rows.graded import GradedData
+    from mlflow_tracking.validation.decision_rule import Deciding
 
 
 @dataclass(frozen=True)
@@ -80,86 +91,130 @@ class Given:
     own: OwnFlags
 
 
+@dataclass(frozen=True)
+class PlannedRun:
+    """What is going to be done, read and checked; nothing is made yet."""
+
+    experiment: Experiment
+    answering: Answering | None
+    graded: GradedData | None
+    deciding: Deciding
+    anchors: Anchors
+    gates: Gates
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before the run."""
+        graded = self.graded.notes if self.graded else ()
+        judge = (*self.experiment.judge.warnings, *self.deciding.warnings)
+        return (
+            *self.experiment.data.notes,
+            *graded,
+            *self.gates.notes,
+            *self.anchors.notes,
+            *judge,
+        )
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was checked, for --check."""
+        answers = self.answering.lines if self.answering else ()
+        judge = self.experiment.judge.lines
+        return (*judge, *self.deciding.lines, *answers, *self.anchors.lines)
+
+
 def main() -> int:
     """Parse, check, judge, record; returns the exit code."""
     return run_command("run_experiment", judge_and_record)
 
 
 def judge_and_record() -> int:
-    """Load the rows, have the judge score them, let mlflow.evaluate make its metrics of that."""
+    """Read and check what is wanted; then tell, plan, or judge and record it."""
     settings = load_settings()
     given = read_flags(settings)
-    rows, calls, own = given.rows, given.calls, given.own
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
-    import mlflow
-
-    from mlflow_tracking.choosing.anchors import plan_anchors
     from mlflow_tracking.command.answered import plan_answers
-    from mlflow_tracking.command.experiment import read_experiment
-    from mlflow_tracking.command.plan import plan, plan_journal
-    from mlflow_tracking.command.recorded_run import recorded_run
-    from mlflow_tracking.comparing.gates import plan_gates
-    from mlflow_tracking.custom_metrics import make_judge_metrics
-    from mlflow_tracking.grading.human_mean import finest, read_drawn_grades
-    from mlflow_tracking.grading.told import tell_people_of_recorded
-    from mlflow_tracking.recording.people import human_lines
-    from mlflow_tracking.validation.decision_rule import plan_deciding
+    from mlflow_tracking.command.plan import plan
 
-    answering = plan_answers(given.answers, rows, calls, given.run, settings)
+    own = given.own
+    answering = plan_answers(given.answers, given.rows, given.calls, given.run, settings)
     if answering and given.answers.answers_only:
         return answering.only("run_experiment", own.check, given.run.min_scored)
+    planned = plan_run(given, answering, settings)
+    for line in dict.fromkeys(planned.notes):
+        warn(f"note: {line}")
+    if own.check:
+        say("\n".join(planned.lines))
+        return 0
+    if own.plan:
+        return plan("run_experiment", planned.experiment)
+    return run_planned(given, planned)
+
+
+def plan_run(given: Given, answering: Answering | None, settings: Settings) -> PlannedRun:
+    """Read the rows and check the judge and all that is wanted of them; raises the mistake."""
+    from mlflow_tracking.choosing.anchors import plan_anchors
+    from mlflow_tracking.command.experiment import read_experiment
+    from mlflow_tracking.comparing.gates import plan_gates
+    from mlflow_tracking.grading.human_mean import read_drawn_grades
+    from mlflow_tracking.validation.decision_rule import plan_deciding
+
+    rows, own = given.rows, given.own
     data = answering.known(own.plan, own.graded) if answering else None
-    experiment = read_experiment(rows, given.judge, calls, given.run, settings, data)
+    experiment = read_experiment(rows, given.judge, given.calls, given.run, settings, data)
     if answering:
         experiment = answering.recorded(experiment)
-    items = experiment.data.items
-    scale = experiment.judge.settings.prompt.format.scale
+    items, scale = experiment.data.items, experiment.judge.settings.prompt.format.scale
     graded = read_drawn_grades(own.graded, items, scale, rows.encoding) if own.graded else None
     deciding = plan_deciding(given.decide, experiment)
     experiment = deciding.recorded(experiment)
     anchors = plan_anchors(own.anchors, rows.encoding, experiment)
     experiment = anchors.recorded(experiment)
     gates = plan_gates(given.gates, experiment)
-    notes = (*experiment.data.notes, *(graded.notes if graded else ()), *gates.notes)
-    notes = (*notes, *anchors.notes)
-    for line in dict.fromkeys((*notes, *experiment.judge.warnings, *deciding.warnings)):
-        warn(f"note: {line}")
-    if own.check:
-        answers = answering.lines if answering else ()
-        say("\n".join((*experiment.judge.lines, *deciding.lines, *answers, *anchors.lines)))
-        return 0
-    if own.plan:
-        return plan("run_experiment", experiment)
     if own.stock:
-        experiment = replace(
-            experiment, more_params={**experiment.more_params, "scorer": "mlflow stock"}
-        )
-    with recorded_run("run_experiment", experiment, keeps_journal=not own.stock) as run:
-        if answering:
-            answering.answer(run)
-            items = run.experiment.data.items
-        if not own.stock:
+        params = {**experiment.more_params, "scorer": "mlflow stock"}
+        experiment = replace(experiment, more_params=params)
+    return PlannedRun(experiment, answering, graded, deciding, anchors, gates)
+
+
+def run_planned(given: Given, planned: PlannedRun) -> int:
+    """Have the judge score the rows, let mlflow.evaluate make its metrics of that."""
+    import mlflow
+
+    from mlflow_tracking.command.plan import plan_journal
+    from mlflow_tracking.command.recorded_run import recorded_run
+    from mlflow_tracking.custom_metrics import make_judge_metrics
+    from mlflow_tracking.grading.human_mean import finest
+    from mlflow_tracking.grading.told import tell_people_of_recorded
+    from mlflow_tracking.recording.people import human_lines
+
+    experiment, stock = planned.experiment, given.own.stock
+    with recorded_run("run_experiment", experiment, keeps_journal=not stock) as run:
+        if planned.answering:
+            planned.answering.answer(run)
+        if not stock:
             run.take_over(plan_journal(experiment))
         # evaluate_with_llm_judge scores the rows, as far as the server lets it
         verdicts = (
             run.judge_rows_with_stock()
-            if own.stock
+            if stock
             else run.judge_rows(shown=not given.decide.second_opinion)
         )
-        decided = deciding.decide(run, verdicts)  # which of them count, without --decide all
-        if run.complete and not own.stock:
+        decided = planned.deciding.decide(run, verdicts)  # which count, without --decide all
+        if run.complete and not stock:
             metrics = make_judge_metrics(decided.judge)  # of the verdicts that there are
             mlflow.evaluate(data=run.dataset, extra_metrics=metrics, evaluators="default")
         run.record(decided.verdicts, decided.decisions)
         human = None
         if run.complete:
+            items, scale = run.experiment.data.items, experiment.judge.settings.prompt.format.scale
             judged = finest(decided.verdicts)
-            human = tell_people_of_recorded(run.run_id, items, scale, judged, graded, warn)
+            human = tell_people_of_recorded(run.run_id, items, scale, judged, planned.graded, warn)
             for line in human_lines(human) if human else ():
                 say(line)
-        anchors.compare(run, say, warn)
-        gates.decide(run, decided.verdicts, human)
-    return gates.close(run, say, warn)
+        planned.anchors.compare(run, say, warn)
+        planned.gates.decide(run, decided.verdicts, human)
+    return planned.gates.close(run, say, warn)
 
 
 def read_flags(settings: Settings) -> Given:
