@@ -131,4 +131,5 @@ def _signed(number: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text if text == "---" else as_markdown(text).replace("|", "\\|")
+    """Of a table's cell: there it is not a line's beginning that would mean something else."""
+    return as_markdown(f".{text}")[1:].replace("|", "\\|")
