@@ -1,6 +1,6 @@
 """Does the right judge get taken, for the right reason? And is a family's own favour found?
 
-python -m pytest tests/comparing/test_judges.py
+python -m pytest tests/choosing/test_judges.py
 """
 
 import argparse
