@@ -78,10 +78,10 @@ def compare_and_record() -> int:
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
     import mlflow
 
-    from mlflow_tracking.comparing.preferred import ask_and_tell
     from mlflow_tracking.comparing.record import record
     from mlflow_tracking.comparing.systems import compare
     from mlflow_tracking.comparing.told import markdown, most_apart, told
+    from mlflow_tracking.comparing.told_directly import ask_and_tell
     from mlflow_tracking.grading.judged_run import read_run
     from mlflow_tracking.recording.run import Tracking, mlflow_errors
 

@@ -8,9 +8,9 @@ import mlflow
 import pandas as pd
 
 from llm_client.settings import Settings
-from mlflow_tracking.comparing.preferred import ALL_COMPARISONS, PAIRS_ASKED, Told
 from mlflow_tracking.comparing.systems import Comparison
 from mlflow_tracking.comparing.told import ALL_PAIRS, markdown
+from mlflow_tracking.comparing.told_directly import ALL_COMPARISONS, PAIRS_ASKED, Told
 from mlflow_tracking.recording.plots import comparison, means
 from mlflow_tracking.recording.publish import DESCRIPTION_TAG
 from mlflow_tracking.recording.run import (
@@ -90,10 +90,6 @@ def _systems(compared: Comparison) -> pd.DataFrame:
         {
             "system": one.letter,
             "run": one.run.name,
-            "run_id": one.run.run_id,
-            "judge": one.run.judge,
-            "prompt": one.run.prompt,
-            "data": one.run.data,
             "n": one.mean.n,
             "mean": one.mean.value,
             "low": one.mean.low,
@@ -102,6 +98,10 @@ def _systems(compared: Comparison) -> pd.DataFrame:
             "ties": one.ties,
             "losses": one.losses,
             "no_verdict": one.no_verdict,
+            "judge": one.run.judge,
+            "prompt": one.run.prompt,
+            "data": one.run.data,
+            "run_id": one.run.run_id,
         }
         for one in compared.ranked
     )
