@@ -176,7 +176,7 @@ def _speed(one: ComparedJudge, rows: int) -> tuple[str, str]:
 
 def print_together(compared: Comparison) -> None:
     """The differences, what the judges are worth as a panel, and their own families."""
-    from mlflow_tracking.choosing.advice import family_line
+    from mlflow_tracking.choosing.advice import family_line, worth
 
     if line := cache_line(compared.judges):
         say(f"cache        {line}")
@@ -187,7 +187,7 @@ def print_together(compared: Comparison) -> None:
     panel = compared.panel
     if panel:
         say(f"panel        mean of all {panel.agreement}, over {panel.best} alone {panel.gain}")
-        say(f"votes        {len(compared.judges)} judges are worth {panel.votes} independent ones")
+        say(f"votes        {len(compared.judges)} judges {worth(panel.votes)}")
     for favour in compared.favours:
         say(f"own family   {family_line(favour)}")
     if panel and not compared.favours:

@@ -41,7 +41,8 @@ from mlflow_tracking.command.frame import check_output, run_command
 
 if TYPE_CHECKING:
     from mlflow_tracking.comparing.pairwise import PairwisePlan
-    from mlflow_tracking.grading.judged_run import JudgedRun
+    from mlflow_tracking.comparing.systems import Comparison
+    from mlflow_tracking.comparing.told_directly import Told
 
 
 @dataclass(frozen=True)
@@ -76,20 +77,11 @@ def compare_and_record() -> int:
     given, calls, kept = read_flags(settings)
     check_output("--markdown", given.markdown)
     # Only now, or a typo in a flag would be told after the two seconds that this takes.
-    import mlflow
+    from mlflow_tracking.comparing.told import most_apart, told
+    from mlflow_tracking.comparing.told_directly import ask_and_tell
 
-    from mlflow_tracking.comparing.preferred import ask_and_tell
-    from mlflow_tracking.comparing.record import record
-    from mlflow_tracking.comparing.systems import compare
-    from mlflow_tracking.comparing.told import markdown, most_apart, told
-    from mlflow_tracking.grading.judged_run import read_run
-    from mlflow_tracking.recording.run import Tracking, mlflow_errors
-
-    with mlflow_errors(Tracking(settings.tracking_uri, "")):
-        mlflow.set_tracking_uri(settings.tracking_uri)
-        runs = [read_run(run) for run in given.runs]
-        compared = compare(runs)
-    plan = plan_directly(runs, given, calls, kept, settings) if given.pairwise else None
+    compared = read_and_compare(given.runs, settings.tracking_uri)
+    plan = plan_directly(compared, given, calls, kept, settings) if given.pairwise else None
     for note in (*compared.notes, *(plan.notes if plan else ())):
         warn(f"note: {note}")
     for block in filter(None, (told(compared), most_apart(compared, given.moved))):
@@ -99,20 +91,28 @@ def compare_and_record() -> int:
         return 1
     if direct:
         say("\n".join(direct.lines) + "\n")
-    if given.markdown:
-        text = markdown(compared) + (f"\n{direct.markdown}" if direct else "")
-        given.markdown.write_text(text, encoding="utf-8")
-    run_id, where = record(compared, direct, settings)
-    say(f"run          {run_id}")
-    say("look at it   " + "\n             ".join(where))
+    keep(compared, direct, given.markdown, settings)
     if direct and direct.missing:
         warn(f"compare_runs: {direct.missing}")
         return 1
     return 0
 
 
+def read_and_compare(ids: Sequence[str], tracking_uri: str) -> Comparison:
+    """The runs by their scores; raises TrackingError for one that is not there."""
+    import mlflow
+
+    from mlflow_tracking.comparing.systems import compare
+    from mlflow_tracking.grading.judged_run import read_run
+    from mlflow_tracking.recording.run import Tracking, mlflow_errors
+
+    with mlflow_errors(Tracking(tracking_uri, "")):
+        mlflow.set_tracking_uri(tracking_uri)
+        return compare([read_run(run) for run in ids])
+
+
 def plan_directly(
-    runs: list[JudgedRun],
+    compared: Comparison,
     given: ComparisonFlags,
     calls: CallFlags,
     kept: RunFlags,
@@ -122,10 +122,25 @@ def plan_directly(
     from mlflow_tracking.comparing.pairwise import choose_pairs, plan_pairwise
     from mlflow_tracking.comparing.shared_rows import share_rows
 
-    shared = share_rows(runs)
+    shared = share_rows(compared.shared.runs)  # those without a score, too
     chosen = choose_pairs(shared, given.pairs)
     prompt, model = given.pairwise_prompt, given.model
     return plan_pairwise(chosen, shared, prompt, model, calls, kept, settings)
+
+
+def keep(
+    compared: Comparison, direct: Told | None, markdown_file: Path | None, settings: Settings
+) -> None:
+    """Write the tables, record all of it as a run, and say where it is."""
+    from mlflow_tracking.comparing.record import record
+    from mlflow_tracking.comparing.told import markdown
+
+    text = markdown(compared) + (f"\n{direct.markdown}" if direct else "")
+    if markdown_file:
+        markdown_file.write_text(text, encoding="utf-8")
+    run_id, where = record(compared, direct, text, settings)
+    say(f"run          {run_id}")
+    say("look at it   " + "\n             ".join(where))
 
 
 def read_flags(settings: Settings) -> tuple[ComparisonFlags, CallFlags, RunFlags]:

@@ -133,7 +133,14 @@ def _on_panel(found: Comparison, rows: int) -> str:
         all_of_them = len(speeds) == len(found.judges)
         price = f", for {sum(one.hours(rows) for one in speeds):.1f} hours" if all_of_them else ""
         return f"a panel agrees better with people{price}: {gain}"
-    return f"no panel: {gain}; they are worth {panel.votes} independent votes"
+    return f"no panel: {gain}; they {worth(panel.votes)}"
+
+
+def worth(votes: Estimate) -> str:
+    """How many independent votes some judges are worth, to be read behind who they are."""
+    if votes.value is None:
+        return f"are worth an unknown number of independent votes ({votes.note})"
+    return f"are worth {votes} independent votes"
 
 
 def _pays(panel: Panel) -> bool:

@@ -90,7 +90,7 @@ class Verdicts:
 def choose_pairs(shared: SharedRows, limit: int | None) -> Chosen:
     """All pairs of answers, or `limit` by chance, of every two systems as many.
 
-    Raises DataError where there is nothing to compare.
+    Raises DataError where there is nothing to compare, or not one pair of every two systems.
     """
     rows = [
         [run.items[place] for run, place in zip(shared.runs, places, strict=True)]
@@ -102,17 +102,20 @@ def choose_pairs(shared: SharedRows, limit: int | None) -> Chosen:
         if row[0].question.strip() and all(one.answer.strip() for one in row)
     }
     numbers = {text: n for n, text in enumerate(dict.fromkeys(r[0].question for r in rows))}
-    by_systems = [
-        [_pair(n, numbers[row[0].question], row, first, second) for n, row in whole.items()]
+    by_systems = {
+        (first, second): [
+            _pair(n, numbers[row[0].question], row, first, second) for n, row in whole.items()
+        ]
         for first, second in combinations(range(len(shared.runs)), 2)
-    ]
-    of = sum(map(len, by_systems))
+    }
+    of = sum(map(len, by_systems.values()))
+    if limit and limit < len(by_systems):
+        raise DataError(f"--pairs {limit}: there are {len(by_systems)} pairs of systems; draw more")
     least, more = divmod(min(limit or of, of), len(by_systems))
-    drawing = random.Random(SEED)
     pairs = [
         pair
-        for n, group in enumerate(by_systems)
-        for pair in drawing.sample(group, least + (n < more))
+        for n, (systems, group) in enumerate(by_systems.items())
+        for pair in _drawn(group, systems, least + (n < more))
     ]
     pairs.sort(key=lambda pair: (pair.row, pair.first, pair.second))
     chosen = Chosen(tuple(pairs), len(shared.runs), of, len(rows) - len(whole))
@@ -121,6 +124,11 @@ def choose_pairs(shared: SharedRows, limit: int | None) -> Chosen:
         why = "have the same answers" if pairs else "have no row that all of them answered"
         raise DataError(f"runs {ids}: {why}; --pairwise compares different answers")
     return chosen
+
+
+def _drawn(group: Sequence[Pair], systems: tuple[int, int], count: int) -> Sequence[Pair]:
+    """So many of two systems' pairs; where a run more leaves them fewer, some of the same."""
+    return random.Random(f"{SEED} {systems}").sample(group, len(group))[:count]
 
 
 def _pair(row: int, question: int, items: Sequence[Item], first: int, second: int) -> Pair:

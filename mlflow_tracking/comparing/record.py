@@ -8,9 +8,9 @@ import mlflow
 import pandas as pd
 
 from llm_client.settings import Settings
-from mlflow_tracking.comparing.preferred import ALL_COMPARISONS, PAIRS_ASKED, Told
 from mlflow_tracking.comparing.systems import Comparison
-from mlflow_tracking.comparing.told import ALL_PAIRS, markdown
+from mlflow_tracking.comparing.told import ALL_PAIRS
+from mlflow_tracking.comparing.told_directly import ALL_COMPARISONS, PAIRS_ASKED, Told
 from mlflow_tracking.recording.plots import comparison, means
 from mlflow_tracking.recording.publish import DESCRIPTION_TAG
 from mlflow_tracking.recording.run import (
@@ -28,11 +28,12 @@ _METRICS = "llm_judge_comparison"
 
 
 def record(
-    compared: Comparison, direct: Told | None, settings: Settings
+    compared: Comparison, direct: Told | None, text: str, settings: Settings
 ) -> tuple[str, tuple[str, ...]]:
     """Record it in the runs' experiment, or in the usual one if they are of several.
 
-    Returns the new run's id, and what to type and open to look at it. Raises TrackingError.
+    `text` is the run's description. Returns the new run's id, and what to type and open to look at
+    it. Raises TrackingError.
     """
     ids = {one.run.experiment_id for one in compared.systems}
     name = experiment_name(ids.pop()) if len(ids) == 1 else settings.experiment_name
@@ -41,20 +42,18 @@ def record(
     title = f"comparison of {len(compared.systems)} runs"
     run_id = start_run(tracking, title, None, COMPARISON_TAGS)
     with first_writes(tracking):
-        _log(compared, direct)
+        _log(compared, direct, text)
         end_run(complete=True)
     return run_id, look_at_it(tracking, f"experiments/{experiment_id}/runs/{run_id}")
 
 
-def _log(compared: Comparison, direct: Told | None) -> None:
+def _log(compared: Comparison, direct: Told | None, text: str) -> None:
     """Everything, into the active run."""
     systems, shared = compared.systems, compared.shared
     mlflow.log_params({f"system_{one.letter}": one.run.run_id for one in systems})
     mlflow.log_param("paired_by", " and ".join(shared.keys))
     mlflow.log_metrics(_metrics(compared))
-    text = markdown(compared)
     if direct:
-        text += f"\n{direct.markdown}"
         mlflow.log_params(dict(direct.params))
         mlflow.log_metrics({f"{_METRICS}/{name}": v for name, v in direct.metrics.items()})
         mlflow.log_table(direct.pairs, PAIRS_ASKED)
@@ -90,10 +89,6 @@ def _systems(compared: Comparison) -> pd.DataFrame:
         {
             "system": one.letter,
             "run": one.run.name,
-            "run_id": one.run.run_id,
-            "judge": one.run.judge,
-            "prompt": one.run.prompt,
-            "data": one.run.data,
             "n": one.mean.n,
             "mean": one.mean.value,
             "low": one.mean.low,
@@ -102,6 +97,10 @@ def _systems(compared: Comparison) -> pd.DataFrame:
             "ties": one.ties,
             "losses": one.losses,
             "no_verdict": one.no_verdict,
+            "judge": one.run.judge,
+            "prompt": one.run.prompt,
+            "data": one.run.data,
+            "run_id": one.run.run_id,
         }
         for one in compared.ranked
     )

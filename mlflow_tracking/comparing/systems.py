@@ -6,7 +6,7 @@ A system is what gave a run's answers. Its letter is its place on the command li
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -17,6 +17,7 @@ from mlflow_tracking.comparing.shared_rows import SharedRows, share_rows
 from mlflow_tracking.grading.judged_run import JudgedRun
 from mlflow_tracking.grading.kept import kept_grades
 from mlflow_tracking.recording.run import TrackingError
+from mlflow_tracking.rows.scale import Scale
 from mlflow_tracking.stats.estimate import Estimate
 from mlflow_tracking.stats.several_means import SeveralMeans, compare_means
 
@@ -81,12 +82,20 @@ def compare(runs: Sequence[JudgedRun]) -> Comparison:
     found = compare_means(scores, shared.questions)
     systems = []
     for place, (run, mean) in enumerate(zip(runs, found.means, strict=True)):
+        shown = _on_the_scale(mean, run.scale)
         apart = scores[:, [place]] - np.delete(scores, place, axis=1)
         counts = (int((apart > 0).sum()), int((apart == 0).sum()), int((apart < 0).sum()))
         systems.append(
-            System(letter(place), run, mean, *counts, int(run.rows["score"].isna().sum()))
+            System(letter(place), run, shown, *counts, int(run.rows["score"].isna().sum()))
         )
     return Comparison(shared, tuple(systems), found, _notes(runs), tuple(_people(runs)))
+
+
+def _on_the_scale(mean: Estimate, scale: Scale) -> Estimate:
+    """Scores end where the scale does; an interval of Student's does not know it."""
+    if mean.low is None or mean.high is None:
+        return mean
+    return replace(mean, low=max(mean.low, scale.low), high=min(mean.high, scale.high))
 
 
 def _check_scales(runs: Sequence[JudgedRun]) -> None:

@@ -72,9 +72,7 @@ def _cells(one: System) -> tuple[str, ...]:
     value = two_places(mean.value or 0.0)
     interval = mean.note
     if not interval and mean.low is not None and mean.high is not None:
-        # Scores end where the scale does; an interval of Student's does not know it.
-        low, high = max(mean.low, one.run.scale.low), min(mean.high, one.run.scale.high)
-        interval = f"{two_places(low)} to {two_places(high)}"
+        interval = f"{two_places(mean.low)} to {two_places(mean.high)}"
     names = (shorten(one.run.name, _NAME), shorten(one.run.judge, _NAME))
     return (one.letter, *names, str(mean.n), value, interval, record, str(one.no_verdict))
 
@@ -131,4 +129,5 @@ def _signed(number: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text if text == "---" else as_markdown(text).replace("|", "\\|")
+    """Of a table's cell: there it is not a line's beginning that would mean something else."""
+    return as_markdown(f".{text}")[1:].replace("|", "\\|")

@@ -178,7 +178,7 @@ def _load(
     try:
         text = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").strip() + "\n"
     except FileNotFoundError:
-        raise PromptError(f"{path}: no such prompt file; give one with --prompt") from None
+        raise PromptError(f"{path}: no such prompt file; name another") from None
     except UnicodeDecodeError:
         raise PromptError(f"{path}: is not UTF-8; save it as UTF-8") from None
     except OSError as error:

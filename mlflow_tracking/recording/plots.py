@@ -182,8 +182,9 @@ def means(found: Mapping[str, Estimate], scale: Scale) -> Figure:
     axes = figure.subplots()
     for place, one in enumerate(found.values()):
         if one.low is not None and one.high is not None:
-            ends = [max(one.low, scale.low), min(one.high, scale.high)]
-            axes.plot(ends, [place, place], color=BLUE, linewidth=2, solid_capstyle="butt")
+            axes.plot(
+                [one.low, one.high], [place, place], color=BLUE, linewidth=2, solid_capstyle="butt"
+            )
         value = one.value or 0.0
         axes.plot([value], [place], "o", color=BLUE, markersize=7)
         axes.annotate(f"{value:.2f}", (value, place), (0, 6), ha="center", **_BY)

@@ -17,6 +17,7 @@ _RESAMPLES, _FEWEST, _CELLS = 1_000, 400, 2_000_000
 _PRIOR = 0.5  # of a win, and of a loss: Jeffreys' prior of a share
 _STEPS, _LONGEST_STEP, _NEAR = 60, 2.0, 1e-4  # in log odds; the step after _NEAR is _NEAR^2
 _LEAST = 1e-6  # strengths are known up to a constant: with this they sum to 0
+_MEDIAN_TO_DEVIATION = 1.4826
 _LEAST_SPREAD = 0.05  # of the length term for two systems; with less it is all their strengths'
 
 
@@ -36,8 +37,13 @@ class Comparisons:
 
     @property
     def spread(self) -> float:
-        """A usual difference of lengths in characters: the root of the mean square."""
-        return float(np.sqrt(np.mean(self.longer**2)))
+        """A usual difference of lengths in characters, 0 where all are of one length.
+
+        By the median, scaled to what a deviation is of normal differences: beside one answer that
+        runs on to its limit the others must not seem to be of one length.
+        """
+        apart = np.abs(self.longer[self.longer != 0])
+        return _MEDIAN_TO_DEVIATION * float(np.median(apart)) if len(apart) else 0.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,8 @@ def bradley_terry(found: Comparisons, seed: int = 0) -> BradleyTerry:
     term b * tanh(difference of lengths / its spread) as well, and wins are predicted at no
     difference: AlpacaEval 2's control (Dubois et al., 2024, arXiv:2404.04475). What differs from
     theirs: one term for all systems in place of one each, its spread about zero, since no system is
-    the baseline, and no term for a question's difficulty, which they know from a leaderboard.
+    the baseline, and by the median (see `spread`); and no term for a question's difficulty, which
+    they know from a leaderboard.
 
     The bootstrap is the Bayesian one (Rubin, 1981) with half a win and half a loss for each pair of
     systems, and for the longer answer, as its prior (Muliere and Secchi, 1996): a system that

@@ -41,25 +41,33 @@ def all_differences(
     with np.errstate(all="ignore"):
         values = dict(zip(columns, _values(statistic, table), strict=True))
         draws = dict(zip(columns, _draws(statistic, table, seed), strict=True))
-    known = [pair for pair in pairs if np.isfinite([values[name] for name in pair]).all()]
-    found = {pair: not_enough_data(rows, "a column has no value for these rows") for pair in pairs}
+    vague = {name for name, drawn in draws.items() if _undefined(drawn) > MAX_UNDEFINED}
+    found = {
+        (one, other): _no_interval(float(values[one] - values[other]), rows) for one, other in pairs
+    }
+    known = [pair for pair in pairs if found[pair].value is not None and vague.isdisjoint(pair)]
     if not known:
         return found
-    middles = np.array([values[one] - values[other] for one, other in known])
     spread = np.array([draws[one] - draws[other] for one, other in known])
     spread = spread[:, np.isfinite(spread).all(axis=0)]
-    if spread.shape[1] < (1 - MAX_UNDEFINED) * resamples_of(rows):
-        why = "too many resamples have no value"
-        return found | {
-            pair: Estimate(float(middle), None, None, rows, why)
-            for pair, middle in zip(known, middles, strict=True)
-        }
+    middles = np.array([found[pair].value for pair in known], dtype=float)
     halves = _half_widths(spread, middles)
     for pair, middle, half in zip(known, middles, halves, strict=True):
         note = "" if half else "no resample differs"
         low, high = float(middle - half), float(middle + half)
         found[pair] = Estimate(float(middle), low, high, rows, note)
     return found
+
+
+def _undefined(draws: Array) -> float:
+    return 1 - float(np.isfinite(draws).mean())
+
+
+def _no_interval(difference: float, rows: int) -> Estimate:
+    """Of a column that nearly, or always, has one value: it takes away no other pair's interval."""
+    if not np.isfinite(difference):
+        return not_enough_data(rows, "one of the two has no value for these rows")
+    return Estimate(difference, None, None, rows, "too many resamples have no value")
 
 
 def _half_widths(spread: Array, middles: Array) -> Array:

@@ -1,6 +1,6 @@
 """Does the right judge get taken, for the right reason? And is a family's own favour found?
 
-python -m pytest tests/comparing/test_judges.py
+python -m pytest tests/choosing/test_judges.py
 """
 
 import argparse
@@ -118,9 +118,13 @@ def test_a_lead_is_read_from_both_sides() -> None:
         ),
         (replace(PAYS, gain=known(0.1, 0.2)), "no panel: the mean of all 2 judges is 0.10 (-0.10"),
         (replace(PAYS, votes=known(1.0, 0.0)), "worth 1.00 (1.00 to 1.00) independent votes"),
+        (
+            replace(PAYS, votes=not_enough_data(60, "a's errors are all 0")),
+            "worth an unknown number of independent votes (a's errors are all 0)",
+        ),
         (replace(PAYS, gain=not_enough_data(3, "few")), ""),
     ],
-    ids=["pays", "may-be-chance", "one-vote", "unknown"],
+    ids=["pays", "may-be-chance", "one-vote", "votes-unknown", "unknown"],
 )
 def test_a_panel_has_to_be_better_than_its_best_judge(panel: Panel, words: str) -> None:
     advice = advise(comparison(judge("a", GOOD), judge("b", LESS), panel=panel), 2_000)

@@ -102,10 +102,10 @@ def compare(
 ) -> Compare:
     workspace, ids = systems
 
-    def run(*flags: str) -> Done:
+    def run(*flags: str, systems: int = len(ids)) -> Done:
         asked = ("--pairwise-prompt", str(PROMPT), "--base-url", stub.base_url)
         kept = ("--journal-dir", str(tmp_path), "--retries", "0", "--moved", "0")
-        return call(workspace, capfd, *ids, *asked, *kept, *flags)
+        return call(workspace, capfd, *ids[:systems], *asked, *kept, *flags)
 
     return run
 
@@ -162,6 +162,18 @@ def test_some_pairs_are_asked_about_and_none_of_them_twice(
     assert about_rows(stub) == 0
     at = again.out.index("directly")
     assert again.out[at:].partition("\nrun ")[0] == first.out[at:].partition("\nrun ")[0]
+
+
+def test_with_one_run_more_only_its_own_pairs_are_asked_about(
+    compare: Compare, stub: JudgeStub
+) -> None:
+    assert compare("--pairwise", systems=2).code == 0
+    assert about_rows(stub) == 2 * ROWS
+    stub.forget()
+    assert compare("--pairwise").code == 0
+    assert about_rows(stub) == 2 * 2 * ROWS
+    asked = [found.groups() for one in stub.calls if (found := _ANSWERS.search(one.text))]
+    assert all(set(answers(2)) & set(both) for both in asked if "worth" in both[0])
 
 
 def test_verdicts_that_are_missing_are_told_and_asked_for_again(

@@ -103,6 +103,13 @@ def test_a_comparison_is_a_run_beside_those_that_it_compares(runs: Runs) -> None
     assert last_run("ours") == ids[1]  # which is the newest that judged
 
 
+def test_an_interval_of_a_mean_ends_where_the_scale_does(runs: Runs) -> None:
+    done = runs.compare(runs.add("best", [2, *[5] * 11]), runs.add("b", EVEN[:12]))
+    assert done.code == 0, done.err
+    assert re.search(r"^A  best .* 4\.75 +4\.20 to 5\.00 ", done.out, re.M)
+    assert runs.workspace.last_run().metrics["llm_judge_comparison/mean_A_high"] == 5
+
+
 def test_the_furthest_apart_rows_are_listed(runs: Runs) -> None:
     other = [5 if n == 7 else score for n, score in enumerate(EVEN)]
     ids = [runs.add("a", EVEN), runs.add("b", EVEN), runs.add("c", BETTER), runs.add("d", other)]
@@ -217,7 +224,7 @@ def noise_of(answer: str) -> int:
 
 
 def test_names_may_be_anything(runs: Runs) -> None:
-    odd = "цена | $5 и $6 \\frac *жирный* " + "очень длинное имя " * 4
+    odd = "|цена | $5 и $6 \\frac *жирный* " + "очень длинное имя " * 4
     done = runs.compare(runs.add(odd, EVEN), runs.add("b", BETTER))
     assert done.code == 0, done.err
     [line] = [
@@ -225,4 +232,4 @@ def test_names_may_be_anything(runs: Runs) -> None:
         for line in runs.workspace.last_run().tags["mlflow.note.content"].splitlines()
         if line.startswith("| A ")
     ]
-    assert "цена \\| $5" in line and "\\*жирный" in line
+    assert line.startswith("| A | \\|цена \\| $5") and "\\*жирный" in line

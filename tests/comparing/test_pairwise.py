@@ -62,6 +62,20 @@ def test_some_are_drawn_by_chance_as_many_of_every_two_systems() -> None:
     assert found.notes()[0].startswith("20 comparisons of 60, drawn by chance (seed 0), 7 for")
 
 
+def test_with_a_run_more_those_that_were_drawn_before_are_drawn_again() -> None:
+    three = [answers("x"), answers("y"), answers("z")]
+    before = {(p.row, p.first, p.second) for p in chosen(*three, limit=18).pairs}
+    after = {(p.row, p.first, p.second) for p in chosen(*three, answers("v"), limit=18).pairs}
+    assert len(after & before) == 9 == sum(second < 3 for _, _, second in after)
+
+
+def test_every_two_systems_have_to_be_compared() -> None:
+    three = [answers("x"), answers("y"), answers("z")]
+    assert len(chosen(*three, limit=3).pairs) == 3
+    with pytest.raises(DataError, match="--pairs 2: there are 3 pairs of systems; draw more"):
+        chosen(*three, limit=2)
+
+
 def test_more_than_there_are_is_all() -> None:
     assert chosen(answers("x"), answers("y"), limit=500) == chosen(answers("x"), answers("y"))
 

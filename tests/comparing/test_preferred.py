@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.simulations.pairwise_coverage import WORLDS, Found, World, simulate
 from mlflow_tracking.comparing.pairwise import Pair, Verdicts
-from mlflow_tracking.comparing.preferred import Preferred, judged, prefer, tell
+from mlflow_tracking.comparing.preferred import Preferred, judged, prefer
+from mlflow_tracking.comparing.told_directly import tell
 from mlflow_tracking.rows.item import PairItem
 from mlflow_tracking.rows.labels import Winner
 from mlflow_tracking.stats.estimate import Estimate

@@ -478,7 +478,7 @@ def test_a_prompt_that_cannot_be_used_is_refused_in_one_line(
 
 
 def test_a_file_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match="no such prompt file; give one with --prompt"):
+    with pytest.raises(PromptError, match="no such prompt file; name another"):
         load_prompt(tmp_path / "none.txt")
     with pytest.raises(PromptError, match="cannot be read: Is a directory"):
         load_prompt(tmp_path)

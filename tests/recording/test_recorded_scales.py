@@ -305,8 +305,8 @@ def test_every_shipped_prompt_has_a_scale_that_is_read_back() -> None:
         assert read_scale(str(scale)) == scale, path
 
 
-def test_an_interval_of_a_mean_ends_where_the_scale_does() -> None:
-    found = {"A  best": Estimate(4.9, 4.7, 5.1, 40), "B  few": Estimate(3.0, None, None, 4, "few")}
+def test_a_mean_is_drawn_with_its_interval_if_it_has_one() -> None:
+    found = {"A  best": Estimate(4.9, 4.7, 5.0, 40), "B  few": Estimate(3.0, None, None, 4, "few")}
     figure = means(found, ONE_TO_FIVE)
     [axes] = figure.axes
     lines = [line.get_xydata().tolist() for line in axes.lines]  # type: ignore[union-attr]

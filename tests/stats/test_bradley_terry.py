@@ -43,7 +43,9 @@ def reference(found: Comparisons, controlled: bool) -> Array:
     design = np.zeros((len(sides), found.systems + 1))
     for row, (a, b) in enumerate(sides):
         design[row, a], design[row, b] = 1, -1
-    design[: len(found.wins), -1] = np.tanh(found.longer / np.sqrt(np.mean(found.longer**2)))
+    design[: len(found.wins), -1] = np.tanh(
+        found.longer / (1.4826 * np.median(np.abs(found.longer)))
+    )
     wins = [*found.wins, *[1] * len(pairs), *[0] * len(pairs)]
     weights = [1.0] * len(found.wins) + [0.5] * 2 * len(pairs)
     if controlled:  # and for the longer answer alone
@@ -115,6 +117,16 @@ def test_a_judge_of_length_is_found_and_taken_out() -> None:
     fair = bradley_terry(drawn(120, for_longer=0.0)).longer
     assert fair is not None
     assert ends(fair)[0] < 0.5 < ends(fair)[1]
+
+
+def test_one_answer_that_runs_on_hides_no_judge_of_length() -> None:
+    found = drawn(30, for_longer=3.0)
+    runs_on = (found.question == 0) & (found.second == 3)
+    longer, wins = np.where(runs_on, -15_000, found.longer), np.where(runs_on, 1, found.wins)
+    told = bradley_terry(replace(found, longer=longer, wins=wins))
+    assert told.longer is not None
+    assert ends(told.longer)[0] > 0.75
+    assert told.best.systems[0].value == pytest.approx(controlled(found).systems[0].value, abs=0.03)
 
 
 @pytest.mark.parametrize("apart", [0.0, 100.0], ids=["all one length", "one length a system"])

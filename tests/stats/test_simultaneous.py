@@ -67,6 +67,17 @@ def test_what_cannot_be_measured_says_so() -> None:
     assert (same.value, same.low, same.high, same.note) == (0, 0, 0, "no resample differs")
 
 
+def test_a_column_that_hardly_varies_takes_no_interval_from_the_others() -> None:
+    random = np.random.default_rng(5)
+    human = random.normal(size=60)
+    hardly = np.where(np.arange(60) == 7, 4.0, 3.0)  # in 37 % of resamples all 3
+    columns = judges_of(human, [0.4, 2.0], random)
+    found = all_differences(spearman, columns | {"c": hardly}, human)
+    assert apart(found["a", "b"])
+    assert found["a", "c"].low is None
+    assert found["a", "c"].note == "too many resamples have no value"
+
+
 def test_rows_that_one_of_them_lacks_are_left_out_of_all() -> None:
     random = np.random.default_rng(1)
     human = random.normal(size=40)
