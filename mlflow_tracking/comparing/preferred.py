@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mlflow_tracking.comparing.pairwise import SEED, Verdicts
 from mlflow_tracking.stats.bradley_terry import BradleyTerry, Comparisons, bradley_terry
-from mlflow_tracking.stats.estimate import Array, Estimate, bootstrap_estimate
+from mlflow_tracking.stats.estimate import Array, Estimate
+from mlflow_tracking.stats.several_means import mean_over_groups
 
 _SIDE = {"a": 1.0, "tie": 0.0, "b": -1.0}
 
@@ -115,20 +116,8 @@ def prefer(found: Judged, seed: int = SEED) -> Preferred:
         len(side),
         int(asked.sum()),
         int((found.a_first != found.b_first).sum()),
-        _mean_over_questions(place, found.question[asked], seed),
+        mean_over_groups(place.tolist(), found.question[asked].tolist()),
         int((with_length > 0).sum()),
         int((with_length != 0).sum()),
         compared.spread,
     )
-
-
-def _mean_over_questions(values: Array, question: NDArray[np.int64], seed: int) -> Estimate:
-    """The mean, with an interval that draws questions, not values."""
-    counts = np.bincount(question)
-    there = counts > 0
-    sums = np.bincount(question, values)[there].astype(float)
-
-    def mean(total: Array, count: Array, axis: int = -1) -> Array:
-        return np.asarray(total.sum(axis=axis) / count.sum(axis=axis))
-
-    return bootstrap_estimate(mean, sums, counts[there].astype(float), seed=seed)
