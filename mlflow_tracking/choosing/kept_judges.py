@@ -164,14 +164,14 @@ def find_judge(judge: NamedJudge, task: Task) -> FoundJudge:
 
 def ask_judge(found: FoundJudge, task: Task) -> str:
     """Judge what the journal has not; why that stopped, '' if it did not."""
-    settings, experiment = found.settings, found.experiment
-    assert settings is not None, "a judge that is there"
+    experiment = found.experiment
     assert experiment is not None, "a judge that is there"
     check_folder(task.folder)
+    settings = experiment.judge.settings
     journal = _journal(found.named, settings, task)
-    kind = _VllmConnection if experiment.judge.server_version else JudgeConnection
-    calls, key = experiment.calls, experiment.api_key
-    connection = kind(calls.base_url, key, settings, journal, calls.concurrency, calls.policy)
+    connection = experiment.connection(journal)
+    if experiment.judge.server_version:
+        connection = _VllmConnection(**vars(connection))
     one = JudgePass(found.named.name, settings, task.items)
     _, ended = judge_missing([one], connection)
     journal.close()

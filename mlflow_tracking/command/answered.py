@@ -158,17 +158,17 @@ def plan_answers(
     name = hashlib.sha256(json.dumps(header).encode()).hexdigest()[:16]
     path = run.journal_dir / "answers" / f"{name}.jsonl"
     kept = AnswerJournal.read(path) if path.is_file() else {}
-    asked_rows(data, wanted)  # a file without questions is told before anybody is asked
+    answers = replace(asked_rows(data, wanted), known=kept)
     try:
         found, notes = asyncio.run(find_answerer(wanted))
     except PreflightError as mistake:
-        answers = _kept_answers(data, wanted, kept)
-        if answers is None or answers.untried:
-            count = answers.wanted - answers.untried if answers else 0
+        answers = _of_last_model(answers)
+        if answers.untried or not answers.settings.model:  # nothing of it is kept
+            count = answers.wanted - answers.untried
             raise PreflightError(f"{mistake} ({count} answers are kept)") from None
         note = f"{answers.settings.model} is not reached; its answers are the ones that are kept"
         return Answering(answers, path, header, calls, False, (*answers.rows.notes, note))
-    answers = replace(asked_rows(data, found), known=kept)
+    answers = replace(answers, settings=found)
     if any(one is None or one.failed for one in _asked(answers)):
         found, more = asyncio.run(rehearse_answer(found))
         answers, notes = replace(answers, settings=found), (*notes, *more)
@@ -214,12 +214,9 @@ def _header(wanted: AnswerSettings, data: DataSet) -> dict[str, object]:
     }
 
 
-def _kept_answers(
-    data: DataSet, wanted: AnswerSettings, kept: Mapping[str, Answer]
-) -> Answers | None:
-    """The rows with the kept answers of the model that is wanted, or of the last that answered."""
-    of_it = [one for one in kept.values() if one.model == (wanted.model or one.model)]
-    last = max(of_it, key=lambda one: one.ended_at, default=None)
-    if last is None:
-        return None
-    return replace(asked_rows(data, replace(wanted, model=last.model, root=last.root)), known=kept)
+def _of_last_model(answers: Answers) -> Answers:
+    """With the kept answers of the model that is wanted, or of the last that answered."""
+    wanted = answers.settings
+    of_it = [one for one in answers.known.values() if one.model == (wanted.model or one.model)]
+    last = max(of_it, key=lambda one: one.ended_at, default=Answer())
+    return replace(answers, settings=replace(wanted, model=last.model, root=last.root))
