@@ -30,7 +30,7 @@ from llm_client.settings import Settings, load_settings
 from mlflow_tracking.choosing.judge_names import NamedJudge, confusion, read_judge
 from mlflow_tracking.command.console import say, warn
 from mlflow_tracking.command.flags import (
-    SHOWING,
+    OF_A_RUN,
     CallFlags,
     FlagParser,
     JudgeFlags,
@@ -250,8 +250,7 @@ def read_flags(settings: Settings) -> tuple[RowFlags, JudgeFlags, CallFlags, Run
     parser.add_group(RowFlags, without=("data",))
     parser.add_group(JudgeFlags, without=("model", "temperature", "explain_below", "on_too_long"))
     parser.add_group(CallFlags, without=("base_url",))
-    others = ("experiment_name", "run_name", "resume", *SHOWING)
-    parser.add_group(RunFlags, without=others)
+    parser.add_group(RunFlags, without=OF_A_RUN)
     parser.set_defaults(base_url="")  # each judge has its own
     given = parser.parse_args()
     if mistake := confusion(given.judge):

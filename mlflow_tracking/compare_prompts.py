@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING
 from llm_client.settings import Settings, load_settings
 from mlflow_tracking.command.console import say, warn
 from mlflow_tracking.command.flags import (
+    OF_A_RUN,
     SCORING,
-    SHOWING,
     CallFlags,
     FlagParser,
     JudgeFlags,
@@ -270,8 +270,7 @@ def read_flags(settings: Settings) -> tuple[RowFlags, JudgeFlags, CallFlags, Run
     parser.add_group(OwnFlags)
     parser.add_group(JudgeFlags, without=("prompt", *SCORING))
     parser.add_group(CallFlags, base_url=settings.base_url)
-    others = ("experiment_name", "run_name", "resume", *SHOWING)
-    parser.add_group(RunFlags, without=others)
+    parser.add_group(RunFlags, without=OF_A_RUN)
     given = parser.parse_args()
     if (given.shots or given.write_prompt) and not given.examples:
         parser.error("--shots and --write-prompt are for --examples, the file to take them from")

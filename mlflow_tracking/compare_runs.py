@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from llm_client.settings import Settings, load_settings
 from mlflow_tracking.command.console import say, warn
 from mlflow_tracking.command.flags import (
+    OF_A_RUN,
     CallFlags,
     FlagParser,
     ProbeFlags,
@@ -149,9 +150,7 @@ def read_flags(settings: Settings) -> tuple[ComparisonFlags, CallFlags, RunFlags
     parser.add("runs", "the ids of the runs; A is the first", metavar="RUN", nargs="+")
     parser.add_group(ComparisonFlags)
     parser.add_group(CallFlags, base_url=settings.base_url)
-    parser.add_group(
-        RunFlags, without=("experiment_name", "run_name", "resume", "min_scored", "traces")
-    )
+    parser.add_group(RunFlags, without=OF_A_RUN)
     given = parser.parse_args()
     if len(given.runs) < 2:
         parser.error("give two runs or more")

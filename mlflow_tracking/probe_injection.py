@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 from llm_client.settings import ROOT, Settings, load_settings
 from mlflow_tracking.command.console import say, warn
 from mlflow_tracking.command.flags import (
+    OF_A_RUN,
     SCORING,
-    SHOWING,
     CallFlags,
     FlagParser,
     JudgeFlags,
@@ -199,7 +199,7 @@ def read_flags(settings: Settings) -> tuple[JudgeFlags, CallFlags, RunFlags, Own
     parser.add_group(JudgeFlags, without=SCORING)
     parser.add_group(OwnFlags)
     parser.add_group(CallFlags, base_url=settings.base_url)
-    parser.add_group(RunFlags, without=("experiment_name", "run_name", "resume", *SHOWING))
+    parser.add_group(RunFlags, without=OF_A_RUN)
     given = parser.parse_args()
     judge, calls, run = take(JudgeFlags, given), take(CallFlags, given), take(RunFlags, given)
     return judge, calls, run, take(OwnFlags, given)

@@ -146,6 +146,8 @@ class RunFlags:
 
 
 SHOWING = ("min_scored", "traces")
+# Flags that a command leaves out which keeps verdicts and records no run of judged rows.
+OF_A_RUN = ("experiment_name", "run_name", "resume", *SHOWING)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mlflow_tracking.stats.table import two_places
 
 ALL_PAIRS = "differences.json"  # the artifact that has every pair
 _NAME, _QUESTION = 32, 80  # terminal cells
-_FEW, _LISTED = 10, 20  # pairs: all are listed; at most so many that differ
+FEW, LISTED = 10, 20  # pairs: all are listed; at most so many that differ
 _HEAD = ("", "system", "judge", "n", "mean", "95 % interval", "win-tie-loss", "no verdict")
 
 
@@ -33,8 +33,8 @@ def told(compared: Comparison) -> list[str]:
     lines += ["", f"intervals    {_level(compared)}"]
     lines += [f"{_who(one, compared):<12} {_said(one)}" for one in listed]
     lines += [f"others       {rest}"] if rest else []
-    lines += [f"people       {line}" for line in compared.people[:_LISTED]]
-    more = len(compared.people) - _LISTED
+    lines += [f"people       {line}" for line in compared.people[:LISTED]]
+    more = len(compared.people) - LISTED
     return [*lines, f"people       {more} lines more in comparison.md"] if more > 0 else lines
 
 
@@ -54,8 +54,7 @@ def most_apart(compared: Comparison, rows: int) -> list[str]:
 
 def markdown(compared: Comparison) -> str:
     """The same for a README or a run's description, without the rows."""
-    rows = [_HEAD, ("---",) * len(_HEAD), *(_cells(one) for one in compared.ranked)]
-    lines = [f"| {' | '.join(map(_escaped, cells))} |" for cells in rows]
+    lines = [markdown_table([_HEAD, *(_cells(one) for one in compared.ranked)])]
     listed, rest = _listed(compared)
     lines += ["", f"Means over {_paired(compared)}."]
     lines += [f"Differences, intervals {_level(compared)}:", ""]
@@ -65,6 +64,12 @@ def markdown(compared: Comparison) -> str:
     lines += ["", "What people would say, each interval by itself:", "", *people] if people else []
     lines += [line for note in compared.notes for line in ("", f"Note: {_escaped(note)}.")]
     return "\n".join(lines) + "\n"
+
+
+def markdown_table(cells: Sequence[Sequence[str]]) -> str:
+    """A table whose first line is its head."""
+    head, *rows = (f"| {' | '.join(map(_escaped, row))} |" for row in cells)
+    return "\n".join([head, "|" + " --- |" * len(cells[0]), *rows])
 
 
 def _cells(one: System) -> tuple[str, ...]:
@@ -96,12 +101,12 @@ def _level(compared: Comparison) -> str:
 def _listed(compared: Comparison) -> tuple[Sequence[Difference], str]:
     """The pairs to list, of many the furthest apart first, and what is said of the others."""
     pairs = compared.found.differences
-    if len(pairs) <= _FEW:
+    if len(pairs) <= FEW:
         return pairs, ""
     differ = sorted(filter(lambda one: one.differs, pairs), key=_distance, reverse=True)
-    unlisted = f"{len(differ) - _LISTED} pairs differ, " if len(differ) > _LISTED else ""
+    unlisted = f"{len(differ) - LISTED} pairs differ, " if len(differ) > LISTED else ""
     rest = f"{unlisted}{len(pairs) - len(differ)} pairs cannot be told apart; all in {ALL_PAIRS}"
-    return differ[:_LISTED], rest
+    return differ[:LISTED], rest
 
 
 def _distance(one: Difference) -> float:

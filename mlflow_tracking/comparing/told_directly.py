@@ -13,12 +13,12 @@ from mlflow_tracking.command.console import warn
 from mlflow_tracking.command.frame import same_command
 from mlflow_tracking.comparing.pairwise import PairwisePlan, Verdicts, ask_pairwise
 from mlflow_tracking.comparing.preferred import Preferred, judged, prefer
+from mlflow_tracking.comparing.told import FEW, LISTED, markdown_table
 from mlflow_tracking.rows.item import ANSWER_A, ANSWER_B, QUESTION
 from mlflow_tracking.stats.estimate import Estimate
-from mlflow_tracking.validation.pairs import merge_orders
+from mlflow_tracking.validation.pairs import favoured_place, merge_orders
 
 PAIRS_ASKED, ALL_COMPARISONS = "pairwise_pairs.json", "pairwise.json"  # the tables in MLflow
-_FEW, _LISTED = 10, 20  # pairs of systems: all are listed; at most so many with a better one
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def tell(found: Preferred, verdicts: Verdicts, labels: Sequence[str], judge: str
     words = (("place", _place(found)), ("length", _length(found)))
     lines = [f"directly     {head}", "", *_aligned(systems), "", *_aligned(pairs), ""]
     lines += [f"{name:<12} {text}" for name, text in words]
-    tables = (_as_markdown(systems), _as_markdown(pairs))
+    tables = (markdown_table(systems), markdown_table(pairs))
     listed = "\n".join(f"- {name}: {text}" for name, text in words)
     markdown = "\n\n".join((f"Asked directly: {head}.", *tables, listed)) + "\n"
     metrics = {
@@ -99,8 +99,8 @@ def _pair_cells(found: Preferred, labels: Sequence[str]) -> Sequence[tuple[str, 
     wins = "wins at equal lengths" if found.strengths.controlled else "wins"
     cells = [("", "won-tied-lost", f"{wins}, all intervals at once", "")]
     listed = list(found.records)
-    if len(listed) > _FEW:
-        listed = [one for one in listed if one.better is not None][:_LISTED]
+    if len(listed) > FEW:
+        listed = [one for one in listed if one.better is not None][:LISTED]
     for one in listed:
         better = "cannot tell" if one.better is None else f"{labels[one.better]} is better"
         counts = f"{one.wins}-{one.ties}-{one.losses}"
@@ -118,8 +118,8 @@ def _place(found: Preferred) -> str:
     told = f"{decides}; preference for the first place {first}"
     if first.low is None or first.high is None:
         return told
-    favours = "the first" if first.low > 0 else "the second" if first.high < 0 else "neither"
-    return f"{told}: favours {favours}"
+    favoured = favoured_place(first)
+    return f"{told}: favours {favoured if favoured == 'neither' else f'the {favoured}'}"
 
 
 def _length(found: Preferred) -> str:
@@ -136,11 +136,6 @@ def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
-
-
-def _as_markdown(cells: Sequence[Sequence[str]]) -> str:
-    head, *rows = (f"| {' | '.join(row)} |" for row in cells)
-    return "\n".join([head, "|" + " --- |" * len(cells[0]), *rows])
 
 
 def _pairs(found: Preferred, labels: Sequence[str]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from mlflow_tracking.stats.table import Table, TableColumn, TableLine
 from mlflow_tracking.validation.passes import JudgePass, Verdicts, expected_scores, whole_scores
 
 _SIDE = {"a": 1, "tie": 0, "b": -1}
+Place = Literal["first", "second", "neither"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class PairwiseAgreement:
     agreement: PairAgreement
     order_decided: Estimate  # share of pairs whose verdict changes with the order
     favours_first: Estimate  # mean of (preference for the first place), -1 to 1; 0 is fair
-    favoured: Literal["first", "second", "neither"]  # the interval tells it from chance, or not
+    favoured: Place  # the interval tells it from chance, or not
 
 
 def prefer_by_scores(
@@ -116,17 +117,21 @@ def pairwise_agreement(
         if one is not None and other is not None
     ]
     first = mean_estimate([(_SIDE[one] - _SIDE[other]) / 2 for one, other in both], seed=seed)
-    favoured: Literal["first", "second", "neither"] = "neither"
-    if first.low is not None and first.low > 0:
-        favoured = "first"
-    elif first.high is not None and first.high < 0:
-        favoured = "second"
     return PairwiseAgreement(
         pair_agreement(merge_orders(a_first, b_first), human),
         share_estimate([one != other for one, other in both]),
         first,
-        favoured,
+        favoured_place(first),
     )
+
+
+def favoured_place(favours_first: Estimate) -> Place:
+    """The place that a judge prefers, as far as the interval tells it from chance."""
+    if favours_first.low is not None and favours_first.low > 0:
+        return "first"
+    if favours_first.high is not None and favours_first.high < 0:
+        return "second"
+    return "neither"
 
 
 ORDERS = ("pairs, a first", "pairs, b first")  # the passes over pairs
